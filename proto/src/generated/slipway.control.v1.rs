@@ -57,6 +57,9 @@ pub struct DeployResponse {
     /// The event.
     #[prost(message, optional, tag = "1")]
     pub event: ::core::option::Option<Event>,
+    /// UUID of the deployment, on every message: with it a caller can Watch, cancel or leave.
+    #[prost(string, tag = "2")]
+    pub deployment_id: ::prost::alloc::string::String,
 }
 /// Which deployment, and from where.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
