@@ -1,0 +1,1 @@
+//! The surfaces: gRPC and HTTP. They decode, call one function and encode.

@@ -1,0 +1,1 @@
+//! Apps, over all their servers: releases and management.

@@ -1,0 +1,1 @@
+//! The settings of `slipway serve`, in layers: flags over environment over file over defaults.

@@ -1,0 +1,1 @@
+//! A deployment, from the request to its last event.

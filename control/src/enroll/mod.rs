@@ -1,0 +1,1 @@
+//! How an agent gets its identity, and its standing session.

@@ -1,0 +1,1 @@
+//! BOUNDARY: one agent, as the rest of the control plane sees it.

@@ -1,0 +1,1 @@
+//! What is started in which order, and how it stops.

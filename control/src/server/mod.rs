@@ -1,0 +1,1 @@
+//! The machines: records, join tokens, health.

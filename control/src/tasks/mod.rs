@@ -1,0 +1,1 @@
+//! Loops without input: they read, compare, act.
