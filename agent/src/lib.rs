@@ -1,1 +1,33 @@
-//! Skeleton.
+//! The node daemon: one per server, the only thing there that touches containers and routes.
+//!
+//! Modules, in the order in which a request flows through them:
+//!
+//! * [`config`]: settings in layers, read once.
+//! * [`identity`]: who this agent is: key, certificate, joining, renewing, sealing.
+//! * [`server`]: listeners, guards, the order of starting and stopping.
+//! * [`rpc`]: one thin file per service: decode, call, encode.
+//! * [`deploy`]: deployments, from the first message to the last event, through any crash.
+//! * [`source`]: archive, repository or registry to image.
+//! * [`proxy`]: nginx in front of the apps, and the traffic switch beneath it.
+//! * [`app`]: what lives here: records, addresses, logs, stopping, starting, removing.
+//! * [`watch`]: brings what is back to what should be, after a start and after Docker's.
+//! * [`session`]: the connection to the control plane.
+//!
+//! Apps outlive the agent: nothing here is in the path of a request except the forwarder, which is a
+//! process of its own. Deployments outlive their callers.
+
+pub mod config;
+pub mod identity;
+pub mod server;
+
+pub mod rpc;
+
+pub mod deploy;
+pub mod source;
+
+pub mod proxy;
+
+pub mod app;
+pub mod watch;
+
+pub mod session;

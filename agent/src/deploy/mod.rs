@@ -1,0 +1,1 @@
+//! Deployments, from the first message to the last event, through any crash.

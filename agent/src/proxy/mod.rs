@@ -1,0 +1,1 @@
+//! nginx in front of the apps, and the traffic switch beneath it.

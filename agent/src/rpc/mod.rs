@@ -1,0 +1,1 @@
+//! The wire: one thin file per service, which decodes, calls and encodes.

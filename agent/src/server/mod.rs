@@ -1,0 +1,1 @@
+//! Listeners, guards, and the order of starting and stopping.

@@ -1,0 +1,1 @@
+//! From an archive, a repository or a registry to an image.

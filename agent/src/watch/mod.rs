@@ -1,0 +1,1 @@
+//! Brings what is back to what should be.
