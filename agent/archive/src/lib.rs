@@ -1,1 +1,26 @@
-//! Skeleton.
+//! Archives from strangers: told apart, checked to the last byte, and rewritten as plain tar.
+//!
+//! * [`limits`]: how much an archive may hold.
+//! * [`error`]: why one is refused, with its `SW-ARCHIVE-…` code.
+//! * [`name`]: a path inside an archive that is safe to write anywhere.
+//! * [`tree`]: what the entries are together: duplicates, links, files in the way of folders.
+//! * [`walk`]: one way through tar, tar.gz and zip, used by everything below.
+//! * [`scan`]: checks an archive and says what is in it.
+//! * [`context`]: rewrites an archive as the build context that Docker gets.
+//! * [`pack`]: makes an archive of a folder; [`ignore`] says what it leaves out.
+//!
+//! Everything here blocks: call it on a blocking thread. Memory stays below a few MiB whatever the
+//! archive; names are remembered as hashes, bodies are streamed.
+
+pub mod context;
+pub mod error;
+pub mod limits;
+mod name;
+pub mod pack;
+pub mod scan;
+
+pub use context::{Context, write_context};
+pub use error::{Code, Error};
+pub use limits::Limits;
+pub use pack::{Leave, Packed, Packing, Times, pack_dir};
+pub use scan::{Format, Summary, read_files, scan, verify};
