@@ -10,6 +10,7 @@
 //!
 //! Depends on nothing of ours; does no I/O.
 
+mod hidden;
 pub mod key;
 pub mod policy;
 pub mod problem;

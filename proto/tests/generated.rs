@@ -22,6 +22,19 @@ const PROTOS: &[&str] = &[
     "slipway/control/v1/user.proto",
 ];
 
+/// Messages that carry secrets: their `Debug` is in src/hidden.rs.
+const SECRET: &[&str] = &[
+    ".slipway.agent.v1.AppSpec",
+    ".slipway.agent.v1.GitSource",
+    ".slipway.agent.v1.ImageSource",
+    ".slipway.agent.v1.PullImageRequest",
+    ".slipway.control.v1.EnrollRequest",
+    ".slipway.control.v1.AddServerResponse",
+    ".slipway.control.v1.IssueOperatorCertificateResponse",
+    ".slipway.control.v1.CreateUserResponse",
+    ".slipway.control.v1.CreateTokenResponse",
+];
+
 #[test]
 fn the_committed_code_is_what_the_protos_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -74,6 +87,7 @@ fn generate(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let out = tempdir();
     tonic_prost_build::configure()
         .bytes(".slipway")
+        .skip_debug(SECRET)
         .out_dir(&out)
         .emit_rerun_if_changed(false)
         .compile_fds(set)

@@ -1483,6 +1483,7 @@ pub mod container_service_server {
 }
 /// One service of one app, complete: nothing in it has to be looked up elsewhere.
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct AppSpec {
     /// Name: `^[a-z](\[a-z0-9-\]{0,38}\[a-z0-9\])?$`, not reserved. SW-NAME, SW-NAME-RESERVED.
     #[prost(string, tag = "1")]
@@ -1583,6 +1584,7 @@ pub struct ArchiveSource {
 }
 /// A git repository over https (http where the agent's configuration allows it).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct GitSource {
     /// URL without user or password. SW-GIT-SCHEME, SW-GIT-HOST, SW-GIT-USERINFO.
     #[prost(string, tag = "1")]
@@ -1610,6 +1612,7 @@ pub struct Build {
 }
 /// An image of a registry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct ImageSource {
     /// Reference, such as `nginx:1.27` or `ghcr.io/me/app@sha256:…`. SW-IMAGE.
     #[prost(string, tag = "1")]
@@ -2525,6 +2528,7 @@ pub struct ListImagesResponse {
 }
 /// Which image.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct PullImageRequest {
     /// Reference.
     #[prost(string, tag = "1")]

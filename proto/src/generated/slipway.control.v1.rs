@@ -2199,6 +2199,7 @@ pub mod app_service_server {
 }
 /// A join token and a certificate request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct EnrollRequest {
     /// `SWJ1-<pin>-<id>-<secret>`, at most 128 characters.
     #[prost(string, tag = "1")]
@@ -2606,6 +2607,7 @@ pub struct AddServerRequest {
 }
 /// The server and its join token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct AddServerResponse {
     /// The server.
     #[prost(message, optional, tag = "1")]
@@ -2671,6 +2673,7 @@ pub struct IssueOperatorCertificateRequest {
 }
 /// What a person needs to call the agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct IssueOperatorCertificateResponse {
     /// Certificate and intermediates, DER, leaf first.
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -3995,6 +3998,7 @@ pub struct CreateUserRequest {
 }
 /// The user and its first token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct CreateUserResponse {
     /// The user.
     #[prost(message, optional, tag = "1")]
@@ -4028,6 +4032,7 @@ pub struct CreateTokenRequest {
 }
 /// The token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct CreateTokenResponse {
     /// The token's record.
     #[prost(message, optional, tag = "1")]
