@@ -5,7 +5,7 @@
 //! * API token: `swp_<pin, 26>_<id, 8>_<secret, 26>`, in lower case
 //!
 //! Each part is base32 (RFC 4648 §6, without padding): the pin the first 130 bits of the SHA-256 of
-//! the root's SubjectPublicKeyInfo, the secret 130 random bits.
+//! the root's `SubjectPublicKeyInfo`, the secret 130 random bits.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub const ENTROPY: usize = ID + SECRET;
 pub struct Pin(String);
 
 impl Pin {
-    /// The pin of a root, from the DER of its SubjectPublicKeyInfo.
+    /// The pin of a root, from the DER of its `SubjectPublicKeyInfo`.
     pub fn of(spki_der: &[u8]) -> Self {
         let digest = Sha256::digest(spki_der);
         let bit = |at: usize| digest.get(at / 8).is_some_and(|it| (it >> (7 - at % 8)) & 1 == 1);

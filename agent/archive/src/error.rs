@@ -60,7 +60,9 @@ impl Code {
             Self::Type => "send only files, folders and links",
             Self::Dup => "pack it afresh, each path once",
             Self::Depth => "leave out what is nested that deep",
-            Self::Entries | Self::Size => "leave out dependencies and build output: `.dockerignore`",
+            Self::Entries | Self::Size => {
+                "leave out dependencies and build output: `.dockerignore`"
+            }
             Self::Ratio => "leave out files that are mostly zeros",
             Self::Truncated => "pack and upload it again",
             Self::Trailing => "pack it as one archive with nothing after it",

@@ -69,7 +69,7 @@ impl Output {
 /// A program and its arguments.
 #[derive(Clone, Debug)]
 pub struct Program {
-    program: OsString,
+    path: OsString,
     args: Vec<OsString>,
     vars: Vec<(OsString, OsString)>,
 }
@@ -77,7 +77,7 @@ pub struct Program {
 impl Program {
     /// Names the program: a path, or a name to look up in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        Self { program: program.as_ref().to_owned(), args: Vec::new(), vars: Vec::new() }
+        Self { path: program.as_ref().to_owned(), args: Vec::new(), vars: Vec::new() }
     }
 
     /// Adds an argument.
@@ -126,7 +126,7 @@ impl Program {
     pub fn spawn(&self, output: impl Into<Stdio>) -> Result<Child, Error> {
         let output: Stdio = output.into();
         #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.path);
         command
             .args(&self.args)
             .envs(self.vars.iter().map(|(name, value)| (name, value)))
@@ -138,7 +138,7 @@ impl Program {
     }
 
     fn name(&self) -> String {
-        self.program.to_string_lossy().into_owned()
+        self.path.to_string_lossy().into_owned()
     }
 }
 
