@@ -1,0 +1,1 @@
+//! The real Docker, over its unix socket.
