@@ -32,6 +32,7 @@ use tonic::{Status, body::Body, transport};
 use tower::Service;
 
 use crate::{
+    guard::timeout_of,
     listener::{CONNECTION_WINDOW, FRAME, KEEPALIVE, KEEPALIVE_TIMEOUT, STREAM_WINDOW},
     peer::Certificate,
     tls::{ClientTls, H2, WrongPin},
@@ -148,8 +149,16 @@ impl Service<http::Request<Body>> for Channel {
             request.headers_mut().insert(name.clone(), value.clone());
         }
         let target = Arc::clone(&self.target);
+        // Tonic's own deadline does not cover the dialing.
+        let limit = timeout_of(request.headers());
         let answer = self.inner.call(request);
-        Box::pin(async move { answer.await.map_err(|it| explain(&target, &it)) })
+        Box::pin(async move {
+            let answer = match limit {
+                Some(limit) => timeout(limit, answer).await.map_err(|_| late(&target))?,
+                None => answer.await,
+            };
+            answer.map_err(|it| explain(&target, &it))
+        })
     }
 }
 
@@ -266,6 +275,11 @@ enum Lost {
     Handshake(#[source] io::Error),
 }
 
+fn late(target: &str) -> Status {
+    let message = format!("{target} did not answer within the deadline");
+    Problem::new(Kind::Timeout, "SW-TIMEOUT", message).into()
+}
+
 /// Turns what went wrong below gRPC into what to do about it.
 fn explain(target: &str, error: &(dyn StdError + 'static)) -> Status {
     let mut next = Some(error);
@@ -287,8 +301,7 @@ fn explain(target: &str, error: &(dyn StdError + 'static)) -> Status {
             return of_tls(target, tls).into();
         }
         if error.downcast_ref::<tonic::TimeoutExpired>().is_some() {
-            let message = format!("{target} did not answer within the deadline");
-            return Problem::new(Kind::Timeout, "SW-TIMEOUT", message).into();
+            return late(target);
         }
         text = error.to_string();
         next = error.source();
@@ -369,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_without_a_port_is_refused() {
-        let tls = ClientTls::pinned("ABCDEFGHIJKLMNOPQRSTUVWXYZ".parse().unwrap());
+        let tls = ClientTls::pinned(slipway_proto::token::Pin::of(b""));
         for bad in ["", "localhost", "localhost:", "localhost:x", "localhost:70000"] {
             let problem = Channel::tls(bad, crate::CONTROL_NAME, tls.clone()).unwrap_err();
             assert_eq!(problem.code, "SW-ADDRESS", "{bad}");

@@ -257,7 +257,7 @@ fn denial(policy: &policy::Policy, caller: &Caller) -> Problem {
 }
 
 /// Reads `grpc-timeout`: at most 8 digits and a unit.
-fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|it| it.is_ascii_digit()) {
@@ -272,5 +272,111 @@ fn timeout_of(headers: &HeaderMap) -> Option<Duration> {
         "u" => Some(Duration::from_micros(count)),
         "n" => Some(Duration::from_nanos(count)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const ROLES: [Role; 7] = [
+        Role::Anyone,
+        Role::Control,
+        Role::Agent,
+        Role::Operator,
+        Role::LocalRoot,
+        Role::User,
+        Role::Admin,
+    ];
+
+    /// Believes anything.
+    #[derive(Clone)]
+    struct As(Role, bool);
+
+    impl Authenticate for As {
+        async fn authenticate(&self, peer: &Peer, _: &HeaderMap) -> Result<Caller, Problem> {
+            let Self(role, read_only) = *self;
+            Ok(Caller { role, read_only, ..Caller::anyone(peer.clone()) })
+        }
+    }
+
+    /// The status with which a call ends; the handler answers with a status of its own.
+    async fn status(path: &str, role: Role, read_only: bool) -> tonic::Code {
+        let handler = tower::service_fn(async |request: Request<()>| {
+            assert!(request.extensions().get::<Caller>().is_some());
+            Ok::<_, Infallible>(Status::data_loss("reached").into_http::<()>())
+        });
+        let mut request = Request::post(path).body(()).unwrap();
+        request.extensions_mut().insert(Peer::Unix { uid: 0 });
+        let response = Guard::new(handler, As(role, read_only)).call(request).await.unwrap();
+        Status::from_header_map(response.headers()).unwrap().code()
+    }
+
+    #[tokio::test]
+    async fn every_method_lets_exactly_the_roles_of_its_policy_through() {
+        let mut reached = 0;
+        for policy in policy::POLICIES {
+            for role in ROLES {
+                for read_only in [false, true] {
+                    let open = policy.roles.contains(&Role::Anyone);
+                    let member = open || policy.roles.contains(&role);
+                    let may = member && (!read_only || policy.effect == policy::Effect::Read);
+                    let expected = match (may, role) {
+                        (true, _) => tonic::Code::DataLoss,
+                        (false, Role::Anyone) => tonic::Code::Unauthenticated,
+                        (false, _) => tonic::Code::PermissionDenied,
+                    };
+                    let found = status(policy.method, role, read_only).await;
+                    assert_eq!(found, expected, "{} {role:?} {read_only}", policy.method);
+                    reached += usize::from(may);
+                }
+            }
+        }
+        assert!(reached > policy::POLICIES.len(), "{reached}");
+    }
+
+    #[tokio::test]
+    async fn what_has_no_policy_is_for_nobody() {
+        for path in [
+            "/",
+            "/metrics",
+            "/slipway.agent.v1.AppService/ListApps/",
+            "/slipway.agent.v1.AppService/listApps",
+            "/slipway.agent.v1.AppService/Unknown",
+            "//slipway.agent.v1.AppService/ListApps",
+        ] {
+            for role in ROLES {
+                let found = status(path, role, false).await;
+                assert_eq!(found, tonic::Code::Unimplemented, "{path} {role:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_of_unknown_origin_is_refused() {
+        let handler = tower::service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(Status::data_loss("reached").into_http::<()>())
+        });
+        let request = Request::post("/slipway.agent.v1.AppService/ListApps").body(()).unwrap();
+        let response = Guard::new(handler, As(Role::Control, false)).call(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::Internal);
+    }
+
+    #[test]
+    fn deadlines_are_read_as_grpc_writes_them() {
+        let read = |text: &'static str| {
+            timeout_of(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-timeout"),
+                HeaderValue::from_static(text),
+            )]))
+        };
+        assert_eq!(read("2H"), Some(Duration::from_hours(2)));
+        assert_eq!(read("100m"), Some(Duration::from_millis(100)));
+        for odd in ["", "S", "1", "-1S", "1.5S", "123456789S", "1 S", "1s"] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
     }
 }

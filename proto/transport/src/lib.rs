@@ -12,10 +12,16 @@ pub mod peer;
 pub mod rate;
 pub mod tls;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+#[cfg(test)]
+mod live;
+
 pub use channel::Channel;
 pub use guard::{Authenticate, Caller, Guard};
 pub use peer::{Certificate, Identity, Peer};
-pub use tls::{Credentials, Pin};
+pub use tls::Credentials;
 
 /// TLS name of the control plane, wherever it is reached.
 pub const CONTROL_NAME: &str = "control.slipway.internal";

@@ -6,12 +6,10 @@
 
 use std::{
     fmt,
-    str::FromStr,
     sync::{Arc, LazyLock},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use data_encoding::BASE32_NOPAD;
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
     SignatureScheme,
@@ -24,7 +22,7 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use sha2::{Digest as _, Sha256};
+use slipway_proto::token::Pin;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::peer::{self, Certificate};
@@ -32,9 +30,6 @@ use crate::peer::{self, Certificate};
 /// gRPC's protocol name in the handshake.
 pub const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
-
-/// Length of a pin in characters: 130 bits.
-pub const PIN_LEN: usize = 26;
 
 /// Credentials that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,63 +47,16 @@ pub enum Error {
     /// The roots cannot be used to check clients.
     #[error("the roots cannot be used")]
     Roots(#[source] rustls::server::VerifierBuilderError),
-    /// A pin is 26 characters of base32.
-    #[error("a pin is 26 letters `a`–`z` and digits `2`–`7`")]
-    Pin,
 }
 
-/// Names the key of a root certificate: the first 26 characters of base32(SHA-256(public key)).
-/// Join tokens and API tokens carry it, so that the first connection can be trusted.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Pin([u8; PIN_LEN]);
-
-impl Pin {
-    /// The pin of a root certificate.
-    ///
-    /// # Errors
-    /// [`Error::Leaf`] when it is not a certificate.
-    pub fn of(root: &CertificateDer<'_>) -> Result<Self, Error> {
-        let (_, certificate) =
-            X509Certificate::from_der(root).map_err(|_| Error::Leaf(peer::Error::Encoding))?;
-        BASE32_NOPAD.encode(&Sha256::digest(certificate.public_key().raw)).parse_prefix()
-    }
-}
-
-trait ParsePrefix {
-    fn parse_prefix(&self) -> Result<Pin, Error>;
-}
-
-impl ParsePrefix for String {
-    fn parse_prefix(&self) -> Result<Pin, Error> {
-        self.get(..PIN_LEN).ok_or(Error::Pin)?.parse()
-    }
-}
-
-/// In either case of letters.
-impl FromStr for Pin {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let bytes = <[u8; PIN_LEN]>::try_from(text.as_bytes()).map_err(|_| Error::Pin)?;
-        let upper = bytes.map(|it| it.to_ascii_uppercase());
-        if !upper.iter().all(|it| matches!(it, b'A'..=b'Z' | b'2'..=b'7')) {
-            return Err(Error::Pin);
-        }
-        Ok(Self(upper))
-    }
-}
-
-/// In capitals.
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|it| write!(f, "{}", char::from(*it)))
-    }
-}
-
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pin({self})")
-    }
+/// The pin of a root certificate.
+///
+/// # Errors
+/// [`Error::Leaf`] when it is not a certificate.
+pub fn pin_of(root: &CertificateDer<'_>) -> Result<Pin, Error> {
+    let (_, certificate) =
+        X509Certificate::from_der(root).map_err(|_| Error::Leaf(peer::Error::Encoding))?;
+    Ok(Pin::of(certificate.public_key().raw))
 }
 
 /// A key, its chain and the roots to trust; replaceable at any time.
@@ -320,9 +268,9 @@ impl ClientTls {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(Error::Unusable)?;
         let builder = match (&self.0.trust, material) {
-            (Trust::Pin(pin), _) => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Pinned { pin: *pin }))
-            }
+            (Trust::Pin(pin), _) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Pinned { pin: pin.clone() })),
             (Trust::Roots(roots), _) => builder.with_root_certificates(Arc::clone(roots)),
             (Trust::Credentials, Some(it)) => builder.with_root_certificates(Arc::clone(&it.roots)),
             (Trust::Credentials, None) => return Err(Error::Empty),
@@ -384,7 +332,7 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let root = intermediates
             .iter()
-            .find(|it| Pin::of(it).is_ok_and(|pin| pin == self.pin))
+            .find(|it| pin_of(it).is_ok_and(|pin| pin == self.pin))
             .ok_or_else(|| {
                 rustls::CertificateError::Other(rustls::OtherError(Arc::new(WrongPin)))
             })?;
@@ -422,20 +370,5 @@ impl ServerCertVerifier for Pinned {
 
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pin_reads_in_either_case_and_prints_in_capitals() {
-        let pin: Pin = "abcdefghijklmnopqrstuvwxyz".parse().unwrap();
-        assert_eq!(pin.to_string(), "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-        assert_eq!(pin.to_string().parse::<Pin>().unwrap(), pin);
-        for bad in ["", "abc", "abcdefghijklmnopqrstuvwxy1", "abcdefghijklmnopqrstuvwxyz2"] {
-            assert!(bad.parse::<Pin>().is_err(), "{bad}");
-        }
     }
 }
