@@ -1,1 +1,3 @@
 //! A deployment, from the request to its last event.
+
+mod drive;

@@ -1,1 +1,0 @@
-//! What is started in which order, and how it stops.
