@@ -6,13 +6,19 @@
 //! * [`fs`]: files that are whole after a power cut.
 //! * [`exec`]: other programs, by argument list, with a deadline and bounded output.
 //! * [`failpoint`]: places where a test can kill the process.
+//! * [`redact`]: takes secrets out of text, before every sink.
+//! * [`telemetry`]: logs, to a terminal, as JSON, or to the journal.
+//! * [`stats`]: load, memory, disk.
 
 pub mod chain;
 pub mod clock;
 pub mod exec;
 pub mod failpoint;
 pub mod fs;
+pub mod redact;
 pub mod secret;
+pub mod stats;
+pub mod telemetry;
 
 pub use chain::Chain;
 pub use secret::Secret;
