@@ -1,0 +1,1 @@
+//! Tests against real databases, for this crate and for others.
