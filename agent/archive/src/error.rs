@@ -119,6 +119,13 @@ impl Error {
         move |source| Self::Read { what: what.into(), source }
     }
 
+    /// Takes our own error out of the one that a reader had to wrap it in.
+    pub(crate) fn from_io(error: io::Error) -> Self {
+        error
+            .downcast()
+            .unwrap_or_else(|source| Self::Read { what: "the archive".to_owned(), source })
+    }
+
     /// The stable code, when the archive itself is at fault.
     pub fn code(&self) -> Option<Code> {
         match self {
@@ -150,6 +157,13 @@ impl std::error::Error for Error {
     }
 }
 
+/// For readers, which can fail in no other way.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let message = error.to_string();
@@ -173,8 +187,13 @@ pub(crate) fn escape(name: &[u8]) -> String {
     let text = name.utf8_chunks().flat_map(|chunk| {
         let bad = chunk.invalid().iter().flat_map(|byte| format!("\\x{byte:02x}").into_bytes());
         let good = chunk.valid().chars().flat_map(|it| {
-            let plain = !crate::name::is_hidden(it) && it != '`' && it != '\\';
-            if plain { it.to_string() } else { it.escape_default().to_string() }.into_bytes()
+            let text = match it {
+                '`' => it.escape_unicode().to_string(),
+                '\\' => it.escape_default().to_string(),
+                _ if crate::name::is_hidden(it) => it.escape_default().to_string(),
+                _ => it.to_string(),
+            };
+            text.into_bytes()
         });
         good.chain(bad).collect::<Vec<_>>()
     });
