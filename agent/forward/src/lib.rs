@@ -59,6 +59,8 @@ mod route;
 mod server;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 
 #[cfg(any(test, feature = "fake"))]
 pub use control::fake::Fake;

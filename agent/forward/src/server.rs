@@ -234,6 +234,25 @@ impl Forwarder {
     }
 }
 
+#[cfg(test)]
+impl Forwarder {
+    /// This process's own control socket.
+    pub(crate) fn private(&self) -> &Path {
+        &self.private
+    }
+
+    /// The data socket, as a successor would find it.
+    pub(crate) fn inheritance(&self) -> std::os::unix::net::UnixListener {
+        use std::os::fd::AsFd as _;
+        self.listener.as_fd().try_clone_to_owned().unwrap().into()
+    }
+
+    /// What the tasks share.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
 /// Runs a switch until SIGTERM or SIGINT, or until a successor took over after SIGUSR2.
 ///
 /// # Errors

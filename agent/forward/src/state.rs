@@ -84,16 +84,12 @@ pub(crate) fn load(path: &Path) -> Result<(Routes, Restored), Error> {
     let aside = path.with_extension("damaged");
     error!(file = %path.display(), aside = %aside.display(), error = %Chain(&damage), "table is damaged");
     fs::rename(path, &aside).map_err(|source| Error::Load { path: path.to_owned(), source })?;
-    match read(&path.with_extension("previous"))? {
-        Some(Ok(routes)) => {
-            warn!("going on with the table before the last change");
-            Ok((routes, Restored::Previous))
-        }
-        _ => {
-            error!("no usable table; apps answer 503 until the agent sets their routes again");
-            Ok((Routes::new(), Restored::Lost))
-        }
+    if let Some(Ok(routes)) = read(&path.with_extension("previous"))? {
+        warn!("going on with the table before the last change");
+        return Ok((routes, Restored::Previous));
     }
+    error!("no usable table; apps answer 503 until the agent sets their routes again");
+    Ok((Routes::new(), Restored::Lost))
 }
 
 fn read(path: &Path) -> Result<Option<Result<Routes, Damage>>, Error> {

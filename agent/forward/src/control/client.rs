@@ -123,14 +123,11 @@ impl Client {
                 let body = body.map_err(|it| unreachable(io::Error::other(it)))?.to_bytes();
                 Ok((head.status, body))
             };
-            tokio::pin!(connection);
             tokio::pin!(exchange);
-            loop {
-                tokio::select! {
-                    answer = &mut exchange => return answer,
-                    // Drives the connection; an error shows in the exchange too.
-                    _ = &mut connection => return exchange.await,
-                }
+            tokio::select! {
+                answer = &mut exchange => answer,
+                // Drives the connection; how it ended shows in the exchange too.
+                _ = connection => exchange.await,
             }
         };
         let (status, body) = timeout(limit, work).await.unwrap_or(Err(Error::Timeout { limit }))?;

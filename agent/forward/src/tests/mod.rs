@@ -1,0 +1,7 @@
+//! The switch as a whole, in-process: real sockets in a folder of the test, real small servers.
+
+mod control;
+mod flow;
+mod handover;
+mod harness;
+mod protocol;
