@@ -4,6 +4,7 @@
 //! * [`secret`]: values that do not print themselves.
 //! * [`chain`]: an error with its causes on one line.
 //! * [`fs`]: files that are whole after a power cut.
+//! * [`settings`]: settings files that say where they are wrong.
 //! * [`exec`]: other programs, by argument list, with a deadline and bounded output.
 //! * [`failpoint`]: places where a test can kill the process.
 //! * [`redact`]: takes secrets out of text, before every sink.
@@ -17,6 +18,7 @@ pub mod failpoint;
 pub mod fs;
 pub mod redact;
 pub mod secret;
+pub mod settings;
 pub mod stats;
 pub mod telemetry;
 
