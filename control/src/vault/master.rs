@@ -96,10 +96,11 @@ impl MasterKey {
         let Some(bytes) = files::read_limited(path, LIMIT).map_err(failed)? else {
             return Ok(None);
         };
-        let text = Secret::new(String::from_utf8(bytes).map_err(|_| Error::MasterKeyForm {
-            path: path.to_owned(),
-            reason: "is not text",
-        })?);
+        let text =
+            Secret::new(String::from_utf8(bytes).map_err(|_| Error::MasterKeyForm {
+                path: path.to_owned(),
+                reason: "is not text",
+            })?);
         // systemd grants its credentials by access lists, which show as permissions of the group.
         if !matches!(place, Place::Credential(_)) {
             let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
@@ -120,7 +121,8 @@ impl MasterKey {
         let version = parts.next().and_then(|it| it.parse().ok()).ok_or("has no version")?;
         let bytes = parts.next().and_then(|it| BASE64_STANDARD.decode(it).ok());
         let bytes = Secret::new(bytes.ok_or("has no key in base64")?);
-        let key = bytes.expose().as_slice().try_into().map_err(|_| "has a key of another length")?;
+        let key =
+            bytes.expose().as_slice().try_into().map_err(|_| "has a key of another length")?;
         Ok(Self { version, key: Secret::new(key) })
     }
 

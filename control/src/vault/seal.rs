@@ -68,8 +68,8 @@ impl Vault {
         let data_key = decrypt(&user_key, &sealed.key_nonce, &sealed.wrapped_key, &aad)
             .and_then(key)
             .ok_or_else(broken)?;
-        let value = decrypt(&data_key, &sealed.nonce, &sealed.ciphertext, &place)
-            .ok_or_else(broken)?;
+        let value =
+            decrypt(&data_key, &sealed.nonce, &sealed.ciphertext, &place).ok_or_else(broken)?;
         let text = std::str::from_utf8(value.expose()).map_err(|_| broken())?;
         Ok(Secret::new(text.to_owned()))
     }

@@ -35,8 +35,10 @@ pub mod operation;
 pub mod secret;
 pub mod server;
 mod store;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod user;
 
 pub use app::{App, AppLock, AppOverview, AppServer, Release, Stopped};

@@ -1,1 +1,0 @@
-//! Tests against real databases, for this crate and for others.
