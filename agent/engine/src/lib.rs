@@ -26,7 +26,8 @@ pub mod logs;
 pub mod network;
 pub mod volume;
 
+pub use docker::Docker;
 pub use engine::{Engine, Info};
-pub use error::{Cause, Error, Result, Retry};
+pub use error::{Cause, Error, Object, Result, Retry};
 #[cfg(any(test, feature = "fake"))]
 pub use fake::Fake;
