@@ -32,5 +32,6 @@ mod zip;
 pub use context::{Context, write_context};
 pub use error::{Code, Error};
 pub use limits::Limits;
+pub use name::check_link;
 pub use pack::{Leave, Packed, Packing, Times, pack_dir};
 pub use scan::{Format, Summary, read_files, scan, verify};

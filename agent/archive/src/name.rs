@@ -86,34 +86,38 @@ impl Name {
     }
 
     /// Checks the target of a symbolic link at this path.
-    ///
-    /// `..` may only lead: after a name it could go up from wherever another link points to. As
-    /// nothing lies beneath a link, the leading ones count true folders.
     pub(crate) fn link(&self, target: &[u8]) -> Result<String, Error> {
-        let refuse =
-            |reason: &'static str| Err(Error::entry(Code::Link, self.0.as_bytes(), reason));
-        let Ok(target) = str::from_utf8(target) else {
-            return refuse("links to a name that is not UTF-8");
-        };
-        if target.is_empty() || NAME_BYTES < target.len() {
-            return refuse("links to nothing, or to more than 1024 bytes");
-        }
-        if target.starts_with('/') || has_drive(target) {
-            return refuse("links to an absolute path");
-        }
-        if target.chars().any(|it| is_hidden(it) || it == '\\') {
-            return refuse("links to a name with a backslash, control or direction character");
-        }
-        let parts = || target.split('/').filter(|it| !matches!(*it, "" | "."));
-        let up = parts().take_while(|it| *it == "..").count();
-        if parts().skip(up).any(|it| it == "..") {
-            return refuse("links through `..` after a name");
-        }
-        if self.parts().count() <= up {
-            return refuse("links to a place outside");
-        }
-        Ok(target.to_owned())
+        check_link(&self.0, target)
+            .map(str::to_owned)
+            .map_err(|reason| Error::entry(Code::Link, self.0.as_bytes(), reason))
     }
+}
+
+/// Checks that a symbolic link at `path` leads to something within the folder that `path` begins in, or
+/// says what is wrong with it.
+///
+/// `..` may only lead: after a name it could go up from wherever another link points to. As nothing
+/// lies beneath a link, the leading ones count true folders.
+pub fn check_link<'a>(path: &str, target: &'a [u8]) -> Result<&'a str, &'static str> {
+    let target = str::from_utf8(target).map_err(|_| "links to a name that is not UTF-8")?;
+    if target.is_empty() || NAME_BYTES < target.len() {
+        return Err("links to nothing, or to more than 1024 bytes");
+    }
+    if target.starts_with('/') || has_drive(target) {
+        return Err("links to an absolute path");
+    }
+    if target.chars().any(|it| is_hidden(it) || it == '\\') {
+        return Err("links to a name with a backslash, control or direction character");
+    }
+    let parts = || target.split('/').filter(|it| !matches!(*it, "" | "."));
+    let up = parts().take_while(|it| *it == "..").count();
+    if parts().skip(up).any(|it| it == "..") {
+        return Err("links through `..` after a name");
+    }
+    if path.split('/').filter(|it| !it.is_empty()).count() <= up {
+        return Err("links to a place outside");
+    }
+    Ok(target)
 }
 
 /// Whether a character would not show, or would reorder what shows.
