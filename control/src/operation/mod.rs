@@ -98,3 +98,6 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,10 @@ use futures::FutureExt as _;
 use slipway_host::Chain;
 use slipway_proto::problem::Problem;
 use slipway_store::{Claimant, Operation, Store};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
@@ -37,6 +40,8 @@ struct Inner {
     handlers: HashMap<&'static str, Arc<dyn AnyHandler>>,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
+    /// A slot has become free.
+    freed: Notify,
     /// Drops what runs.
     interrupt: CancellationToken,
 }
@@ -74,7 +79,15 @@ impl Builder {
         let Self { store, settings, handlers } = self;
         let slots = Arc::new(Semaphore::new(settings.at_once));
         let (tasks, interrupt) = (TaskTracker::new(), CancellationToken::new());
-        Runner(Arc::new(Inner { store, settings, handlers, slots, tasks, interrupt }))
+        Runner(Arc::new(Inner {
+            store,
+            settings,
+            handlers,
+            slots,
+            tasks,
+            freed: Notify::new(),
+            interrupt,
+        }))
     }
 }
 
@@ -120,7 +133,11 @@ impl Runner {
             if let Err(error) = self.pass(&mut own_claimed).await {
                 warn!(error = %Chain(&error), "could not claim operations; the next pass tries again");
             }
-            stop.run_until_cancelled(changes.wait()).await;
+            tokio::select! {
+                () = stop.cancelled() => (),
+                () = changes.wait() => (),
+                () = self.0.freed.notified() => (),
+            }
         }
         self.drain().await;
     }
@@ -188,6 +205,7 @@ impl Inner {
         debug!("operation runs");
         let outcome = self.supervise(&*handler, &run).await;
         drop(slot);
+        self.freed.notify_one();
         match outcome {
             Outcome::Returned(Ok(_ended)) => debug!("operation ended"),
             Outcome::Returned(Err(error)) if error.is_fenced() => {

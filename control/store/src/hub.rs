@@ -98,7 +98,7 @@ impl Hub {
                 match self.listen_once(&pool).await {
                     Err(sqlx::Error::PoolClosed) => return,
                     Err(error) => {
-                        warn!(error = %Chain(&error), "lost the database's notifications")
+                        warn!(error = %Chain(&error), "lost the database's notifications");
                     }
                     Ok(()) => debug!("the database ended the notifications"),
                 }

@@ -236,17 +236,19 @@ impl System {
         Ok(Some(operation))
     }
 
-    /// Claims every open operation that `claimant` held before it was restarted, whatever its
-    /// lease. Only for a replica that has just started and runs none of them.
+    /// Claims every open operation that `claimant` held before this store was opened, whatever its
+    /// lease: those of before a restart. What it has claimed since has a higher epoch and is left
+    /// alone.
     pub async fn claim_own(&self, claimant: &Claimant) -> Result<Vec<Operation>, Error> {
         const OWN: &str = "
             select operation_id from operation
-            where state = 'open' and owner = $1 order by run_at, operation_id
+            where state = 'open' and owner = $1 and epoch <= $2 order by run_at, operation_id
         ";
         let mut tx = self.db().begin().await?;
         let now = self.store.lease_now(&mut tx).await?;
-        let own: Vec<(OperationId,)> =
-            tx.all(query("look for own work", OWN).bind(&claimant.owner)).await?;
+        let own =
+            query("look for own work", OWN).bind(&claimant.owner).bind(self.store.opened_at().0);
+        let own: Vec<(OperationId,)> = tx.all(own).await?;
         let mut claimed = Vec::with_capacity(own.len());
         for (id,) in own {
             let text = format!(

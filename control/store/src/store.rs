@@ -35,6 +35,8 @@ struct Inner {
     hub: Hub,
     blobs: Blobs,
     install: String,
+    /// Newest fencing number when this store was opened.
+    opened_at: Epoch,
     appends: mpsc::Sender<Request>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -50,9 +52,11 @@ impl Store {
 
     /// The same with another clock. Leases on PostgreSQL go by the database's own.
     pub async fn open_with(url: &str, data_dir: &Path, clock: Clock) -> Result<Self, Error> {
+        const EPOCH: &str = "select value from counter where name = 'epoch'";
         let blobs = Blobs::open(&data_dir.join("blobs")).await?;
         let db = Db::open(url).await?;
         let install = install_id(&db).await?;
+        let (opened_at,) = db.one(query("read the newest fencing number", EPOCH)).await?;
         let hub = Hub::default();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (appends, requests) = mpsc::channel(WAITING_APPENDS);
@@ -62,7 +66,18 @@ impl Store {
         }
         tasks.close();
         let guard = stop.clone().drop_guard();
-        let inner = Inner { db, clock, hub, blobs, install, appends, tasks, stop, _guard: guard };
+        let inner = Inner {
+            db,
+            clock,
+            hub,
+            blobs,
+            install,
+            opened_at,
+            appends,
+            tasks,
+            stop,
+            _guard: guard,
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -120,6 +135,10 @@ impl Store {
 
     pub(crate) fn db(&self) -> &Db {
         &self.0.db
+    }
+
+    pub(crate) fn opened_at(&self) -> Epoch {
+        self.0.opened_at
     }
 
     pub(crate) fn hub(&self) -> &Hub {

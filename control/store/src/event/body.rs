@@ -216,6 +216,7 @@ impl Event {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn rfc3339<S: serde::Serializer>(at: &At, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }

@@ -24,6 +24,7 @@ pub struct Database {
 
 impl Database {
     /// A file of SQLite.
+    #[expect(clippy::unused_async, reason = "alike for both databases")]
     pub async fn sqlite() -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let url = format!("sqlite://{}/slipway.db", folder.path().display());

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all};
 
-use super::{held, is_done, log, new_operation, store, success};
+use super::{held, is_done, log, store, success};
 use crate::{
     Error, Event, EventBody, Follow, NewEvent, Store, System, id::OperationId, store::Epoch,
     testing::Database,
@@ -38,7 +38,7 @@ async fn numbers_have_no_gaps_under_sixteen_writers(database: Database) {
     join_all((0..16).map(|writer| async move {
         let (id, epoch) = if writer % 2 == 0 { one } else { two };
         for turn in 0..EACH {
-            let events = (0..1 + turn % 3).map(|it| log(format!("{writer} {turn} {it}")));
+            let events = (0..=turn % 3).map(|it| log(format!("{writer} {turn} {it}")));
             system.append(id, epoch, events.collect()).await.unwrap();
         }
     }))

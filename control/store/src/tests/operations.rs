@@ -137,6 +137,10 @@ async fn a_restarted_replica_gets_its_own_at_once(database: Database) {
     assert_eq!(own.iter().map(|it| it.id).collect::<Vec<_>>(), [mine]);
     assert!(epoch < own[0].epoch);
     assert_ne!(own[0].id, theirs.id);
+
+    // What it has claimed since is not of before the restart.
+    held(&store, user).await;
+    assert!(store.system().claim_own(&claimant("one")).await.unwrap().is_empty());
 }
 
 /// Agents compare the epochs of successive operations on one app.
