@@ -1,1 +1,34 @@
-//! Skeleton.
+//! What the tests, the demo and the benchmarks stand on: real programs, real Docker, loopback only.
+//!
+//! * [`base`]: base images from Debian's packages, without a registry.
+//! * [`docker`]: this machine's Docker, as far as fixtures need it.
+//! * [`sample`]: the sample apps, and variants of them.
+//! * [`git`]: a git server that speaks smart HTTP.
+//! * [`registry`]: an image registry.
+//! * [`process`]: programs in the background, with their logs, that end with their handle.
+
+pub mod base;
+pub mod docker;
+pub mod git;
+pub mod process;
+pub mod registry;
+pub mod sample;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+
+/// The folder of this workspace.
+pub fn workspace() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map(PathBuf::from).unwrap_or(own)
+}
+
+/// A loopback address that nobody listens on right now.
+pub fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("look for a free port")?;
+    listener.local_addr().context("ask for the address")
+}

@@ -5,10 +5,12 @@
 //! * [`json`]: any message of ours as JSON.
 //! * [`when`]: times and durations for people.
 //! * [`text`]: text of others, made harmless for a terminal.
+//! * `spinner`: something that takes a moment.
 //! * [`problem`]: an error with its code, its reason and its remedy.
 
 pub(super) mod json;
 mod problem;
+mod spinner;
 pub(super) mod table;
 pub(super) mod text;
 pub(super) mod when;
@@ -18,6 +20,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use serde_json::Value;
 use slipway_host::clock::Clock;
 
+pub(super) use self::spinner::Spinner;
 use self::table::Table;
 use super::{
     Environment, Error,

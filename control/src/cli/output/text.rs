@@ -1,6 +1,8 @@
 //! Text of others, made harmless for a terminal: it may be colored, but it cannot move the cursor,
 //! set the title or reach the clipboard.
 
+use std::fmt::Write as _;
+
 /// Writes control characters as what they are. With `colors`, sequences that only set colors stay.
 pub(in crate::cli) fn harmless(text: &str, colors: bool) -> String {
     if !text.chars().any(is_control) {
@@ -18,7 +20,8 @@ pub(in crate::cli) fn harmless(text: &str, colors: bool) -> String {
             continue;
         }
         if is_control(first) {
-            safe.push_str(&format!("\\x{:02x}", u32::from(first)));
+            let written = write!(safe, "\\x{:02x}", u32::from(first));
+            debug_assert!(written.is_ok(), "a string takes everything");
         } else {
             safe.push(first);
         }

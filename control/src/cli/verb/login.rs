@@ -80,8 +80,8 @@ fn hidden() -> Result<String, Error> {
     let quiet = tcsetattr(&stdin, SetArg::TCSANOW, &silent).is_ok();
     let line = output::read_line();
     if quiet {
-        // The terminal was just there; should it be gone, nobody minds its echo.
-        drop(tcsetattr(&stdin, SetArg::TCSANOW, &before));
+        // The terminal was there a moment ago; should it be gone, nobody minds its echo.
+        tcsetattr(&stdin, SetArg::TCSANOW, &before).unwrap_or_default();
     }
     line
 }
