@@ -42,6 +42,9 @@ pub struct Reading {
 /// Ways to read a container's output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
+    /// The bytes of the daemon's answer as they come, only their line ends counted: the most that
+    /// any reader over the socket can reach.
+    Raw,
     /// Ours, over the socket.
     Socket,
     /// Ours, as an agent would: from the files where that is possible.
@@ -76,6 +79,7 @@ pub async fn output(docker: &Docker, container: &str, way: Way) -> Result<Readin
     let query = LogQuery::default();
     let start = Instant::now();
     let mut reading = match way {
+        Way::Raw => logs::read_raw(&docker.wire, container).await?,
         Way::Socket => count(logs::read_socket(&docker.wire, container, &query).await?).await?,
         Way::Best => count(logs::read(&docker.wire, container, &query).await?).await?,
         Way::Stock => {

@@ -17,7 +17,7 @@ use std::{path::Path, time::Duration};
 use futures::TryStreamExt as _;
 use tokio::time::timeout;
 
-use super::{container, wire::Wire};
+use super::{container, measure::Reading, wire::Wire};
 use crate::{
     error::{Error, Result},
     logs::{LogLine, LogQuery, Logs},
@@ -42,6 +42,11 @@ pub(super) async fn read(wire: &Wire, container: &str, query: &LogQuery) -> Resu
 /// Reads over the socket, whatever the driver. For measuring.
 pub(super) async fn read_socket(wire: &Wire, container: &str, query: &LogQuery) -> Result<Logs> {
     socket::read(wire, container, query).await
+}
+
+/// Reads the daemon's bytes and counts their line ends. For measuring.
+pub(super) async fn read_raw(wire: &Wire, container: &str) -> Result<Reading> {
+    socket::count(wire, container).await
 }
 
 pub(super) async fn last(wire: &Wire, container: &str, count: u32) -> Result<Vec<LogLine>> {

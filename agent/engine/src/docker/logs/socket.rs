@@ -12,7 +12,10 @@ use tokio::{
 
 use super::{frames::Frames, time::stamp};
 use crate::{
-    docker::wire::{Wire, away, segment},
+    docker::{
+        measure::Reading,
+        wire::{Wire, away, segment},
+    },
     error::{Error, Object, Result},
     logs::{LogLine, LogQuery, Logs},
 };
@@ -60,6 +63,22 @@ fn path(container: &str, query: &LogQuery) -> String {
     let optional: String = optional.into_iter().flatten().collect();
     let container = segment(container);
     format!("/containers/{container}/logs?stdout=1&stderr=1&timestamps=1{optional}")
+}
+
+/// Reads everything and only counts, as the measure of what a reader can reach.
+pub(super) async fn count(wire: &Wire, container: &str) -> Result<Reading> {
+    let path = wire.versioned(&path(container, &LogQuery::default())).await?;
+    let (mut socket, mut buffer) = open(wire, container, &path).await?;
+    let mut reading = Reading::default();
+    loop {
+        let lines = memchr::memchr_iter(b'\n', &buffer).count();
+        reading.lines += u64::try_from(lines).unwrap_or_default();
+        reading.bytes += u64::try_from(buffer.len()).unwrap_or_default();
+        buffer.clear();
+        if socket.read_buf(&mut buffer).await.map_err(|it| away(ACT, it))? == 0 {
+            return Ok(reading);
+        }
+    }
 }
 
 /// Asks, and returns when the answer's head is read, with what came after it.

@@ -240,8 +240,11 @@ impl Wire {
                 }
                 other => other?,
             };
-            self.check_version(&reply);
-            Ok(reply)
+            if !self.outdated(&reply) {
+                return Ok(reply);
+            }
+            // Refused before anything was done.
+            self.once(&ask, self.versioned(&ask.path).await?).await
         };
         let late = |_| Error::Timeout { act: ask.act, limit: ask.limit };
         timeout(ask.limit, talk).await.map_err(late)?
@@ -255,8 +258,9 @@ impl Wire {
             return Ok(response);
         }
         let reply = read(ask, response).await?;
-        self.check_version(&reply);
-        Err(reply.refused())
+        let error = reply.refused();
+        let outdated = self.outdated(&reply);
+        if outdated { Err(away(ask.act, error)) } else { Err(error) }
     }
 
     /// Asks, and returns when the answer begins, within the deadline; what follows has none.
@@ -287,11 +291,13 @@ impl Wire {
         self.client.request(request)
     }
 
-    /// Forgets the version when the daemon, updated meanwhile, no longer takes it.
-    fn check_version(&self, reply: &Reply) {
-        if reply.status == 400 && reply.message().contains("client version") {
+    /// Whether the daemon, updated meanwhile, no longer takes the version, which is then forgotten.
+    fn outdated(&self, reply: &Reply) -> bool {
+        let outdated = reply.status == 400 && reply.message().contains("client version");
+        if outdated {
             *self.known() = None;
         }
+        outdated
     }
 }
 
@@ -336,27 +342,4 @@ pub(super) fn segment(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(Api::parse("1.9").unwrap() < OLDEST);
-        assert!(OLDEST < Api::parse("1.100").unwrap());
-        assert!(Api::parse("1").is_none());
-    }
-
-    #[test]
-    fn a_name_cannot_leave_its_place_in_the_path() {
-        assert_eq!(segment("a/../b?c#d e"), "a%2F..%2Fb%3Fc%23d%20e");
-        assert_eq!(segment("slipway-web.staging-web-1-1"), "slipway-web.staging-web-1-1");
-    }
-
-    #[tokio::test]
-    async fn no_daemon_is_unreachable_and_worth_another_try() {
-        let wire = Wire::new("/nonexistent/docker.sock".into());
-        let error = wire.api().await.unwrap_err();
-        assert_eq!(error.code(), "SW-DOCKER-UNREACHABLE");
-        assert_eq!(error.retry(), crate::error::Retry::Later);
-    }
-}
+mod tests;
