@@ -11,6 +11,7 @@
 //! * [`deploy`]: a deployment from request to last event, over any number of servers.
 //! * [`app`]: releases and management of what runs.
 //! * [`server`]: the machines and their join tokens.
+//! * [`user`]: users and their tokens.
 //! * [`fleet`]: BOUNDARY, one agent: [`fleet::Link`].
 //! * [`vault`]: sealed values.
 //! * [`pki`]: the certificate authority.
@@ -29,7 +30,9 @@ pub mod enroll;
 pub mod fleet;
 pub mod operation;
 pub mod pki;
+mod refused;
 pub mod serve;
 pub mod server;
 pub mod tasks;
+pub mod user;
 pub mod vault;

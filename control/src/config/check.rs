@@ -10,7 +10,8 @@ use std::{
 use slipway_host::Secret;
 use url::Url;
 
-use super::{Config, Droplet, Exposure, Http, Layer, MasterKey};
+use super::{Config, Droplet, Exposure, Http, Layer};
+use crate::vault::Place;
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/slipway";
 const DEFAULT_ENROLL_TIMEOUT: Duration = Duration::from_secs(600);
@@ -79,12 +80,7 @@ impl Layer {
         if !data_dir.is_absolute() {
             return Err(setting("data-dir", "must be an absolute path"));
         }
-        let master_key = match (&self.master_key_file, credentials.map(|it| it.join("master-key")))
-        {
-            (Some(path), _) => MasterKey::Given(path.clone()),
-            (None, Some(path)) if path.exists() => MasterKey::Given(path),
-            (None, _) => MasterKey::Own(data_dir.join("master.key")),
-        };
+        let master_key = Place::choose(self.master_key_file.as_deref(), credentials, &data_dir);
         Ok(Config {
             database_url: self.database(&data_dir)?,
             http: self.http()?,
@@ -102,6 +98,8 @@ impl Layer {
             },
             enroll_timeout: self.enroll_timeout.unwrap_or(DEFAULT_ENROLL_TIMEOUT),
             bootstrap_token_file: self.bootstrap_token_file,
+            log: self.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: self.log_format.unwrap_or_default(),
             data_dir,
         })
     }

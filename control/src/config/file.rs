@@ -25,6 +25,8 @@ pub(super) const KEYS: &[&str] = &[
     "http-behind-proxy",
     "http-tls-cert",
     "http-tls-key",
+    "log",
+    "log-format",
     "master-key-file",
     "public-url",
 ];

@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use clap::ValueEnum as _;
 use serde::Deserialize;
 use slipway_host::Secret;
 
-use super::Error;
+use super::{Error, LogFormat};
 
 /// The flags of `slipway serve`.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -60,6 +61,12 @@ pub struct Layer {
     /// Write the first user's token to this file, 0600, if no user exists
     #[arg(long, value_name = "FILE")]
     pub bootstrap_token_file: Option<PathBuf>,
+    /// What is logged, such as `info` or `info,slipway_control=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Where logs go [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
 
     /// File of the first DigitalOcean token; in the environment `DO_API_TOKEN_FILE`.
     #[arg(skip)]
@@ -112,6 +119,11 @@ impl Layer {
                 .transpose()
                 .map_err(|problem| Error::Variable { name: "SLIPWAY_ENROLL_TIMEOUT", problem })?,
             bootstrap_token_file: parse(&get, "SLIPWAY_BOOTSTRAP_TOKEN_FILE")?,
+            log: get("SLIPWAY_LOG"),
+            log_format: get("SLIPWAY_LOG_FORMAT")
+                .map(|it| LogFormat::from_str(&it, true))
+                .transpose()
+                .map_err(|problem| Error::Variable { name: "SLIPWAY_LOG_FORMAT", problem })?,
             do_token_file: parse(&get, "DO_API_TOKEN_FILE")?,
             git_token_file: parse(&get, "GITHUB_TOKEN_FILE")?,
             droplet_region: get("DO_DEFAULT_REGION"),
@@ -139,6 +151,8 @@ impl Layer {
             do_api_url: self.do_api_url.or(below.do_api_url),
             enroll_timeout: self.enroll_timeout.or(below.enroll_timeout),
             bootstrap_token_file: self.bootstrap_token_file.or(below.bootstrap_token_file),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
             do_token_file: self.do_token_file.or(below.do_token_file),
             git_token_file: self.git_token_file.or(below.git_token_file),
             droplet_region: self.droplet_region.or(below.droplet_region),

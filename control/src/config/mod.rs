@@ -12,11 +12,15 @@ mod layer;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use clap::ValueEnum;
+use serde::Deserialize;
 use slipway_host::Secret;
 use url::Url;
 
 pub use check::Error;
 pub use layer::{Flags, Layer};
+
+use crate::vault::Place;
 
 /// What the program exits with when its configuration is wrong.
 pub const EXIT_CONFIG: u8 = 78;
@@ -37,8 +41,8 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// What agents and clients dial.
     pub public_url: Option<Url>,
-    /// File of the master key; made at the first start when it is the default one.
-    pub master_key: MasterKey,
+    /// Where the master key is.
+    pub master_key: Place,
     /// Base URL of DigitalOcean's API.
     pub do_api_url: Url,
     /// DigitalOcean token of the first user.
@@ -51,6 +55,25 @@ pub struct Config {
     pub enroll_timeout: Duration,
     /// Where the first user's token is written.
     pub bootstrap_token_file: Option<PathBuf>,
+    /// What is logged.
+    pub log: String,
+    /// Where logs go.
+    pub log_format: LogFormat,
+}
+
+/// Where logs go and how they look.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// The journal when the service manager connected stderr to it, else text.
+    #[default]
+    Auto,
+    /// Text on stderr.
+    Text,
+    /// A JSON object per line on stderr.
+    Json,
+    /// The journal.
+    Journal,
 }
 
 /// The HTTP listener.
@@ -76,15 +99,6 @@ pub enum Exposure {
         /// Key, PEM.
         key: PathBuf,
     },
-}
-
-/// Where the master key is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum MasterKey {
-    /// In this file, which has to exist.
-    Given(PathBuf),
-    /// In this file of the state folder, made at the first start.
-    Own(PathBuf),
 }
 
 /// What a droplet is made of unless told otherwise.

@@ -28,7 +28,7 @@ fn everything_has_a_default() {
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:7080");
     assert_eq!(config.grpc.to_string(), "0.0.0.0:7443");
     assert_eq!(config.enroll_timeout, Duration::from_secs(600));
-    assert_eq!(config.master_key, MasterKey::Own("/var/lib/slipway/master.key".into()));
+    assert_eq!(config.master_key, Place::State("/var/lib/slipway/master-key".into()));
     assert_eq!(config.droplet.region, "lon1");
 }
 
@@ -70,7 +70,7 @@ fn a_wrong_value_is_refused_with_its_line() {
 fn every_key_of_the_list_is_a_setting() {
     for key in file::KEYS {
         let number = if key.ends_with("ids") { "[1]" } else { "true" };
-        let values = ["'127.0.0.1:1'", "'5s'", number];
+        let values = ["'127.0.0.1:1'", "'5s'", "'json'", number];
         assert!(values.iter().any(|it| file::parse(&format!("{key} = {it}")).is_ok()), "{key}");
     }
 }

@@ -10,9 +10,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use slipway_proto::{
-    agent::v1::{
-        self as wire, deploy_request::Part, deploy_response::Event as Told, source::Kind as Source,
-    },
+    agent::v1::{self as wire, deploy_request::Part, deploy_response::Event as Told},
     problem::{Kind, Problem},
 };
 use tokio::{
@@ -23,6 +21,8 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::{debug, info, warn};
+
+use slipway_store::{Failure, ServerId, System};
 
 use crate::fleet::{Agents, Link, Target};
 
@@ -105,36 +105,10 @@ impl Reached {
     }
 }
 
-/// Why a server failed.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Failure {
-    /// What went wrong.
-    pub(crate) problem: Problem,
-    /// Exit code of the new container.
-    pub(crate) exit_code: Option<i32>,
-    /// Its last lines.
-    pub(crate) last_lines: Vec<String>,
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self { problem, exit_code: None, last_lines: Vec::new() }
-    }
-}
-
-impl From<wire::Failed> for Failure {
-    fn from(failed: wire::Failed) -> Self {
-        let wire::Failed { code, field, message, hint, exit_code, last_lines, phase: _ } = failed;
-        let given = |it: String| (!it.is_empty()).then(|| it.into());
-        let problem = Problem {
-            kind: Kind::Conflict,
-            code: code.into(),
-            field: given(field),
-            message,
-            hint: given(hint),
-        };
-        Self { problem, exit_code, last_lines }
-    }
+fn failure(failed: &wire::Failed) -> Failure {
+    let wire::Failed { code, field, message, hint, exit_code, last_lines, phase: _ } =
+        failed.clone();
+    Failure { code, field, message, hint, exit_code, last_lines }
 }
 
 /// The archive, in the blob store.
@@ -147,7 +121,9 @@ pub(super) struct Archive {
 /// An event of one server.
 #[derive(Clone, Debug)]
 pub(super) struct Heard {
-    /// Name of the server.
+    /// The server.
+    pub(super) server_id: ServerId,
+    /// Its name.
     pub(super) server: Arc<str>,
     /// The agent's event.
     pub(super) event: wire::DeployResponse,
@@ -155,11 +131,11 @@ pub(super) struct Heard {
 
 /// How long an agent that does not answer is waited for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub struct Patience {
     /// Before anything of the deployment is known to be on it.
-    pub(super) first: Duration,
+    pub first: Duration,
     /// Once something is.
-    pub(super) later: Duration,
+    pub later: Duration,
 }
 
 /// One server's place on the board where the rollout reads how far each has come.
@@ -186,9 +162,10 @@ impl Seat {
 /// One server's part of a deployment.
 #[derive(Debug)]
 pub(super) struct Drive {
+    pub(super) system: System,
     pub(super) agents: Agents,
-    pub(super) target: Target,
-    pub(super) user_id: String,
+    pub(super) server_id: ServerId,
+    pub(super) server: Arc<str>,
     pub(super) start: wire::Start,
     pub(super) archive: Option<Archive>,
     pub(super) want: watch::Receiver<Want>,
@@ -243,11 +220,11 @@ impl Drive {
             }
             let patience = if known { self.patience.later } else { self.patience.first };
             if silent_since.elapsed() >= patience {
-                warn!(server = %self.target.server, %problem, "gave the server up");
+                warn!(server = %self.server, %problem, "gave the server up");
                 self.reach(Reached::Lost(problem.into()));
                 return;
             }
-            debug!(server = %self.target.server, %problem, "stream broke; dialing again");
+            debug!(server = %self.server, %problem, "stream broke; dialing again");
             tokio::time::sleep(jitter(wait)).await;
             wait = (wait * 2).min(BACKOFF.1);
         }
@@ -255,7 +232,7 @@ impl Drive {
 
     /// One stream, from its opening to its end.
     async fn stream(&mut self, known: &mut bool) -> Ending {
-        let link = match self.agents.link(&self.target, &self.user_id).await {
+        let link = match self.link().await {
             Ok(link) => link,
             Err(problem) => return Ending::Broken(problem),
         };
@@ -267,7 +244,7 @@ impl Drive {
             Ok(answers) => answers,
             Err(problem) => return Ending::Broken(problem),
         };
-        info!(server = %self.target.server, after_seq = self.start.after_seq, "stream opened");
+        info!(server = %self.server, after_seq = self.start.after_seq, "stream opened");
         let (accepted, offset) = watch::channel(None);
         let feed = feed(requests, self.want.clone(), offset, self.archive.clone());
         let listen = self.listen(&link, answers, accepted, known);
@@ -276,6 +253,13 @@ impl Drive {
             problem = feed => Ending::Broken(problem),
             ending = listen => ending,
         }
+    }
+
+    /// Looks the server up each time: it may have got another address, or be gone.
+    async fn link(&self) -> Result<Link, Problem> {
+        let server = self.system.server(self.server_id).await.map_err(|it| it.problem())?;
+        let target = Target::of(&server)?;
+        self.agents.link(&target, &server.user.to_string()).await
     }
 
     async fn listen(
@@ -289,7 +273,7 @@ impl Drive {
             let event = match answers.message().await {
                 Ok(Some(event)) => event,
                 Ok(None) => {
-                    let server = &self.target.server;
+                    let server = &self.server;
                     let message = format!("server `{server}` ended the stream early");
                     return Ending::Broken(Problem::new(
                         Kind::Unavailable,
@@ -308,7 +292,8 @@ impl Drive {
             let next = event.event.as_ref().and_then(|it| next(&self.seat.now(), it));
             if news {
                 self.start.after_seq = event.seq;
-                let heard = Heard { server: Arc::from(self.target.server.as_str()), event };
+                let (server_id, server) = (self.server_id, Arc::clone(&self.server));
+                let heard = Heard { server_id, server, event };
                 if self.sink.send(heard).await.is_err() {
                     return Ending::Dropped;
                 }
@@ -347,7 +332,7 @@ fn next(now: &Reached, event: &Told) -> Option<Reached> {
             };
             Some(Reached::Committed { prepared, urls })
         }
-        Told::Failed(it) => Some(Reached::Failing(it.clone().into())),
+        Told::Failed(it) => Some(Reached::Failing(failure(it))),
         Told::Undone(_) => Some(Reached::Undone(now.failure().cloned())),
         Told::Accepted(_) | Told::Log(_) | Told::Progress(_) | Told::Step(_) => None,
     }
@@ -415,17 +400,14 @@ async fn upload(
     archive: Option<Archive>,
 ) -> Result<(), Problem> {
     let Some(archive) = archive else { return Ok(()) };
-    let offset = match accepted.wait_for(Option::is_some).await {
-        Ok(offset) => offset.unwrap_or_default(),
-        Err(_) => return std::future::pending().await,
-    };
+    let offset = accepted.wait_for(Option::is_some).await.map(|it| it.unwrap_or_default());
+    let Ok(mut offset) = offset else { return std::future::pending().await };
     let failed = |error: std::io::Error| {
         warn!(%error, "could not read the archive");
         Problem::internal("the control plane could not read the archive")
     };
     let mut file = tokio::fs::File::open(&archive.path).await.map_err(failed)?;
     file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
-    let mut offset = offset;
     loop {
         let mut buffer = BytesMut::with_capacity(CHUNK);
         while buffer.len() < CHUNK {
@@ -449,11 +431,6 @@ async fn upload(
             return Ok(());
         }
     }
-}
-
-/// Whether a specification's source is an archive.
-pub(super) fn wants_archive(spec: &wire::AppSpec) -> bool {
-    matches!(spec.source.as_ref().and_then(|it| it.kind.as_ref()), Some(Source::Archive(_)))
 }
 
 /// Between half of `wait` and all of it.

@@ -7,14 +7,11 @@ use slipway_proto::agent::v1::{
 };
 use slipway_store::{EventBody, NewEvent, StepState};
 
-/// The store's event for one event of an agent. Each has exactly one, so that the number of a
-/// server's events in the store is the number of the last one that was recorded of its agent.
-pub(super) fn recorded(server: &str, response: &wire::DeployResponse) -> NewEvent {
+/// The store's event for one event of an agent, if there is something to tell.
+pub(super) fn recorded(server: &str, response: &wire::DeployResponse) -> Option<NewEvent> {
     let log = |phase: &'static str, message: String| NewEvent::log(phase, message);
     let event = match &response.event {
-        None => log("", String::new()),
-        Some(Told::Accepted(it)) if it.resumed => log("source", "resumed".to_owned()),
-        Some(Told::Accepted(_)) => log("source", "accepted".to_owned()),
+        None | Some(Told::Accepted(_)) => return None,
         Some(Told::Log(it)) => log(word(it.phase), it.message.clone()),
         Some(Told::Progress(it)) => progress(it),
         Some(Told::Step(it)) => step(it),
@@ -27,12 +24,15 @@ pub(super) fn recorded(server: &str, response: &wire::DeployResponse) -> NewEven
         }
         Some(Told::Committed(it)) => {
             let cut = it.cut_connections;
-            log("commit", format!("the old release is stopped; {cut} connections outlasted the drain"))
+            log(
+                "commit",
+                format!("the old release is stopped; {cut} connections outlasted the drain"),
+            )
         }
         Some(Told::Undone(_)) => log("undo", "everything is as it was before".to_owned()),
         Some(Told::Failed(it)) => log(word(it.phase), failed(it)),
     };
-    event.on(server)
+    Some(event.on(server))
 }
 
 fn failed(it: &wire::Failed) -> String {

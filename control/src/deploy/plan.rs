@@ -2,7 +2,9 @@
 
 use slipway_proto::problem::{Kind, Problem};
 
-use super::drive::{Failure, Reached};
+use slipway_store::Failure;
+
+use super::drive::Reached;
 
 /// What a rollout is at. It goes down this list, or to `Abort`; each move is in the journal before
 /// any server hears of it.
@@ -183,7 +185,7 @@ mod tests {
         let servers = [active()];
         for stage in [Stage::Prepare, Stage::Activate] {
             let Decision::Abort(failure) = decide(stage, &servers, canceled) else { panic!() };
-            assert_eq!(failure.problem.code, "SW-CANCELED");
+            assert_eq!(failure.code, "SW-CANCELED");
         }
         assert_eq!(decide(Stage::Commit, &servers, canceled), Decision::Wait);
     }

@@ -15,7 +15,7 @@ use slipway_proto::{
     control::v1::SourceEnd,
     problem::{Kind, Problem},
 };
-use slipway_store::{Blob, Blobs, Digest, OperationId, Writer};
+use slipway_store::{Blob, Blobs, Digest, OperationId, blob::Writer};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
@@ -91,7 +91,8 @@ impl Upload {
     /// Completes the archive, if it is what the caller meant to send.
     pub async fn end(self, end: SourceEnd) {
         let Self { writer, result, received } = self;
-        let outcome = complete(writer, &end, *received.borrow()).await;
+        let arrived = *received.borrow();
+        let outcome = complete(writer, &end, arrived).await;
         // A rollout that waits no more has told why.
         drop(result.send(outcome));
     }

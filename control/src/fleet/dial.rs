@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
-use slipway_proto::{key::NodeKey, problem::Problem};
+use slipway_proto::{
+    key::NodeKey,
+    problem::{Kind, Problem},
+};
+use slipway_store::Server;
 use tonic::body::Body;
 use tower::util::BoxCloneSyncService;
 
@@ -21,6 +25,23 @@ pub struct Target {
     pub address: String,
     /// Name of the server, for people.
     pub server: String,
+}
+
+impl Target {
+    /// Where the agent of a server is.
+    ///
+    /// # Errors
+    /// SW-SERVER-NOT-ENROLLED.
+    pub fn of(server: &Server) -> Result<Self, Problem> {
+        let name = &server.name;
+        let agent_id = server.agent_id.clone().filter(|_| !server.address.is_empty());
+        let agent_id = agent_id.ok_or_else(|| {
+            let message = format!("server `{name}` has not enrolled yet");
+            Problem::new(Kind::Unavailable, "SW-SERVER-NOT-ENROLLED", message)
+                .hint("run `slipway-agent enroll` on it, with the token that `server add` printed")
+        })?;
+        Ok(Self { agent_id, address: server.address.clone(), server: name.clone() })
+    }
 }
 
 /// Reaches agents.

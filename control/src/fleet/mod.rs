@@ -13,11 +13,15 @@
 
 pub mod dial;
 pub mod fan;
+pub mod keys;
 pub mod link;
+pub mod mutual;
 
 #[cfg(test)]
 pub(crate) mod fake;
 
 pub use dial::{Agents, Dial, Keys, Pipe, Target};
 pub use fan::fan_out;
+pub use keys::VaultKeys;
 pub use link::Link;
+pub use mutual::Mutual;

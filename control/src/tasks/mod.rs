@@ -1,6 +1,8 @@
 //! Loops without input: they read, compare, act. A pass is safe to repeat and to cut short, and the
 //! next pass is the retry.
 
+pub mod blobs;
+
 use std::{fmt::Display, future::Future, time::Duration};
 
 use tokio::{sync::Notify, time::timeout};

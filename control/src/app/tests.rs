@@ -1,0 +1,1 @@
+//! Managing apps on fake agents.
