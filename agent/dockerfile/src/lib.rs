@@ -1,61 +1,22 @@
-//! Dockerfiles: one made for a source that has none, and the check of one that was given. Pure.
+//! Dockerfiles: one made for a source that has none, and the check of one that was given.
+//!
+//! * [`files`]: what a source holds, as far as it matters here.
+//! * `procfile`: the command that a `Procfile` gives.
+//! * `command`: a command as Docker takes it, without a way to become anything else.
+//! * [`detect`](mod@detect): what a source is, language by language.
+//! * [`render`]: from that to text, by the templates in `templates/`; [`render::Bases`] names the images.
+//! * [`check`](mod@check): refuses what must not be built, and says what a Dockerfile exposes.
+//!
+//! Pure: values in, text or a [`Problem`](slipway_proto::problem::Problem) out.
 
-use std::collections::BTreeMap;
+pub mod check;
+mod command;
+pub mod detect;
+pub mod files;
+mod procfile;
+pub mod render;
 
-use slipway_proto::problem::Problem;
-
-/// The files that [`detect`] may want to read. Pass these to the reader of the source.
-pub const INTEREST: &[&str] = &["package.json", "Procfile"];
-
-/// What a source holds: the paths of its files, and the text of those named in [`INTEREST`].
-#[derive(Clone, Debug, Default)]
-pub struct Files {
-    /// Paths, relative, at most three parts deep.
-    pub names: Vec<String>,
-    /// Contents of small files.
-    pub contents: BTreeMap<String, Vec<u8>>,
-}
-
-/// The images that generated Dockerfiles start from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Bases {
-    /// Python with pip.
-    pub python: String,
-    /// Node with npm.
-    pub node: String,
-}
-
-impl Default for Bases {
-    fn default() -> Self {
-        Self { python: "python:3.12-slim".to_owned(), node: "node:22-slim".to_owned() }
-    }
-}
-
-/// A Dockerfile made for a source.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Generated {
-    /// What the source is, for people: `Python (Flask)`.
-    pub what: String,
-    /// The Dockerfile.
-    pub text: String,
-}
-
-/// Makes a Dockerfile for a source that has none: SW-DOCKERFILE-UNKNOWN when it cannot tell what the source is.
-/// The app listens on `$PORT`.
-pub fn detect(_files: &Files, _bases: &Bases) -> Result<Generated, Problem> {
-    Err(Problem::invalid("SW-DOCKERFILE-UNKNOWN", "source", "nothing here looks like an app"))
-}
-
-/// A Dockerfile that may be built.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Checked {
-    /// TCP ports that its last stage exposes, in order.
-    pub exposed: Vec<u16>,
-    /// Images that it starts from, as written.
-    pub bases: Vec<String>,
-}
-
-/// Checks a given Dockerfile: SW-DOCKERFILE-SIZE, -EMPTY, -FROM, -FRONTEND, -ADD, -SECRET, -MOUNT, -SECURITY.
-pub fn check(_text: &str) -> Result<Checked, Problem> {
-    Ok(Checked::default())
-}
+pub use check::{Checked, check};
+pub use detect::detect;
+pub use files::{Files, INTEREST, MARKERS};
+pub use render::{Bases, Generated};

@@ -70,7 +70,7 @@ pub(crate) fn peak_kib() -> u64 {
 pub(crate) fn within<T>(limit: Duration, what: &str, work: impl FnOnce() -> T) -> T {
     let start = on_processor();
     let result = work();
-    let elapsed = on_processor() - start;
+    let elapsed = on_processor().checked_sub(start).unwrap();
     assert!(elapsed < limit, "{what} took {elapsed:?}");
     result
 }

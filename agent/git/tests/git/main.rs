@@ -1,6 +1,6 @@
 //! Fetches from `git http-backend` over loopback.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod fetch;
 mod server;
