@@ -3,7 +3,7 @@
 //! SQLite has one writing connection and a pool of reading ones, so that writers wait in our
 //! queue and not in its lock, and readers never wait. PostgreSQL has one pool.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{fs::File, io, path::Path, str::FromStr as _, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, FromRow, PgPool, Postgres, SqlSafeStr as _, SqlStr, Sqlite, SqlitePool,
@@ -144,15 +144,15 @@ pub(crate) enum Db {
 impl Db {
     /// Opens the database and brings its schema up to date.
     pub(crate) async fn open(url: &str) -> Result<Self> {
-        let db = if url.starts_with("sqlite:") {
-            Self::open_sqlite(url).await?
+        if url.starts_with("sqlite:") {
+            Self::open_sqlite(url).await
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Self::open_postgres(url).await?
+            let db = Self::open_postgres(url).await?;
+            db.migrate().await?;
+            Ok(db)
         } else {
-            return Err(Error::Url { url: without_password(url) });
-        };
-        db.migrate().await?;
-        Ok(db)
+            Err(Error::Url { url: without_password(url) })
+        }
     }
 
     /// `synchronous = full`: every commit reaches the disk. An operation that was accepted, and an
@@ -168,6 +168,7 @@ impl Db {
             .foreign_keys(true)
             .pragma("temp_store", "memory")
             .pragma("cache_size", "-8000");
+        let alone = alone(options.get_filename()).await?;
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -179,7 +180,10 @@ impl Db {
             .max_connections(4)
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(options.read_only(true));
-        Ok(Self::Sqlite { reads, write })
+        let db = Self::Sqlite { reads, write };
+        db.migrate().await?;
+        drop(alone);
+        Ok(db)
     }
 
     async fn open_postgres(url: &str) -> Result<Self> {
@@ -330,6 +334,22 @@ impl Tx {
         }
         .map_err(failed("commit"))
     }
+}
+
+/// Waits until nobody else opens this file of SQLite. PostgreSQL has a lock of its own for the time
+/// of the migrations.
+async fn alone(database: &Path) -> Result<File> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".opening");
+    let lock = move || {
+        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(lock)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(|source| Error::Open { source: sqlx::Error::Io(source) })
 }
 
 fn without_password(url: &str) -> String {

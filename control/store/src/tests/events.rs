@@ -227,3 +227,54 @@ async fn a_large_batch_is_whole(database: Database) {
     assert_gapless(&events, 1);
     assert_eq!(u64::try_from(events.len()).unwrap(), expected);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whatever is appended to whichever operation, by whomever: what was accepted is there in its
+    /// order and under its numbers, and what was refused is not.
+    #[test]
+    fn what_was_accepted_is_there_and_nothing_else(
+        appends in proptest::collection::vec((0..3_usize, 0..5_usize, proptest::bool::weighted(0.2)), 0..40)
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let database = Database::sqlite().await.unwrap();
+            let (store, user) = store(&database).await;
+            let system = store.system();
+            let mut operations = Vec::new();
+            for _ in 0..3 {
+                operations.push((held(&store, user).await, Vec::new()));
+            }
+            let mut requests = Vec::new();
+            for (turn, (index, size, stale)) in appends.into_iter().enumerate() {
+                let ((id, epoch), model) = &mut operations[index];
+                let lines: Vec<_> = (0..size).map(|it| format!("{turn} {it}")).collect();
+                let epoch = if stale { Epoch(epoch.0 - 1) } else { *epoch };
+                let events = lines.iter().map(log).collect();
+                requests.push((stale, system.append(*id, epoch, events)));
+                if !stale {
+                    model.extend(lines);
+                }
+            }
+            // Polled together, so that they are written in groups, in this order.
+            let (stale, requests): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+            for (stale, answer) in stale.into_iter().zip(join_all(requests).await) {
+                assert_eq!(stale, matches!(answer, Err(Error::Fenced { .. })));
+                assert_eq!(stale, answer.is_err());
+            }
+            for ((id, _), model) in operations {
+                let events = all(&system, id, 1).await;
+                assert_gapless(&events, 2);
+                let lines: Vec<_> = events
+                    .into_iter()
+                    .map(|it| match it.body {
+                        EventBody::Log { message } => message,
+                        other => panic!("{other:?}"),
+                    })
+                    .collect();
+                assert_eq!(lines, model);
+            }
+        });
+    }
+}
