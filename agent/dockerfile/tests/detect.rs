@@ -193,7 +193,7 @@ proptest! {
                 }
             };
             check(&generated.text).unwrap();
-            let known = ["FROM", "WORKDIR", "COPY", "RUN", "ENV", "EXPOSE", "CMD"];
+            let known = ["FROM", "WORKDIR", "COPY", "RUN", "ENV", "EXPOSE", "STOPSIGNAL", "CMD"];
             let found = keywords(&generated.text);
             prop_assert!(found.iter().all(|it| known.contains(it)), "{}", generated.text);
             prop_assert_eq!(found.iter().filter(|it| **it == "CMD").count(), 1);
