@@ -218,7 +218,16 @@ impl Forwarder {
         let open = &shared.tasks.open;
         open.close();
         let mut left = 0;
-        if timeout(config.grace, open.wait()).await.is_err() {
+        let done = async {
+            open.wait().await;
+            // The successor reaches an even older process only through this one.
+            while handed_over
+                && shared.predecessor(|it| async move { it.ping().await }).await.is_some()
+            {
+                sleep(PAUSE).await;
+            }
+        };
+        if timeout(config.grace, done).await.is_err() {
             left = open.len();
             warn!(left, "grace is over; cutting what is left");
         }

@@ -4,4 +4,5 @@ mod control;
 mod flow;
 mod handover;
 mod harness;
+mod process;
 mod protocol;

@@ -100,7 +100,7 @@ impl Load {
     pub(super) fn start(address: SocketAddr, busy: usize, paced: usize, slow: bool) -> Self {
         let (shared, tasks) = (Arc::new(Shared::default()), TaskTracker::new());
         for nth in 0..busy + paced {
-            let method = if nth % 2 == 0 { Method::GET } else { Method::POST };
+            let method = if nth.is_multiple_of(2) { Method::GET } else { Method::POST };
             let pause = if nth < busy { Duration::ZERO } else { PACE };
             tasks.spawn(client(Arc::clone(&shared), address, method, pause));
         }
@@ -210,7 +210,7 @@ async fn ask(
 /// Asks for what takes five seconds, again and again, out of step with the others.
 async fn slow_client(shared: Arc<Shared>, address: SocketAddr, nth: u64) {
     sleep(Duration::from_millis(700 * nth)).await;
-    let method = if nth % 2 == 0 { Method::GET } else { Method::POST };
+    let method = if nth.is_multiple_of(2) { Method::GET } else { Method::POST };
     while !shared.stop.is_cancelled() {
         let Some(mut sender) = connect(&shared, address).await else { continue };
         let answer = timeout(PATIENCE, ask(&mut sender, &method, "/slow")).await;
