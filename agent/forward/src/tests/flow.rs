@@ -205,11 +205,11 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![(0..6_u64).prop_map(Step::Set), Just(Step::Get), Just(Step::Post)];
-    vec(step, 1..60)
+    vec(step, 1..40)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     /// Requests and changes run side by side; each answer must come from a generation that was
     /// current at some time between the request's start and its end.
