@@ -6,9 +6,10 @@
 //! repeating what may have been lost) happens here. Events go to the rollout's sink in the agent's
 //! order, each once per process.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use slipway_host::redact::Redactor;
 use slipway_proto::{
     agent::v1::{self as wire, deploy_request::Part, deploy_response::Event as Told},
     problem::{Kind, Problem},
@@ -172,6 +173,7 @@ pub(super) struct Drive {
     pub(super) seat: Seat,
     pub(super) sink: mpsc::Sender<Heard>,
     pub(super) patience: Patience,
+    pub(super) redactor: Redactor,
     /// Whether an earlier process may have got through to the agent.
     pub(super) resumed: bool,
 }
@@ -283,6 +285,7 @@ impl Drive {
                 }
                 Err(status) => return Ending::Broken(link.problem(&status)),
             };
+            let event = clean(&self.redactor, event);
             *known = true;
             if let Some(Told::Accepted(it)) = &event.event {
                 accepted.send_replace(Some(it.source_offset));
@@ -311,6 +314,26 @@ impl Drive {
     fn reach(&self, reached: Reached) {
         self.seat.reach(reached);
     }
+}
+
+/// Takes the deployment's secrets out of what an agent tells. The agent does so itself; what is kept
+/// here for good must not depend on that.
+fn clean(redactor: &Redactor, mut event: wire::DeployResponse) -> wire::DeployResponse {
+    let text = |it: &mut String| {
+        if let Cow::Owned(clean) = redactor.text(it) {
+            *it = clean;
+        }
+    };
+    match &mut event.event {
+        Some(Told::Log(it)) => text(&mut it.message),
+        Some(Told::Failed(it)) => {
+            text(&mut it.message);
+            text(&mut it.hint);
+            it.last_lines.iter_mut().for_each(text);
+        }
+        _ => (),
+    }
+    event
 }
 
 /// What an event makes of what was reached. None: nothing.

@@ -136,4 +136,4 @@ impl Deployments {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

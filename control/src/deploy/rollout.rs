@@ -7,6 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use slipway_host::redact::Redactor;
 use slipway_proto::agent::v1::{self as wire, source::Kind as Source};
 use slipway_store::{Deployment, DeploymentState, Failure, ServerId, Store};
 use tokio::{
@@ -76,6 +77,8 @@ impl Rollout {
         let servers = run.owner().deployment_servers(deployment.id).await;
         let servers = run.check("read the deployment's servers", servers)?;
         let images = images(run).await?;
+        let redactor = Redactor::new();
+        let _live = redactor.register(secrets(&ready.spec));
         let board = watch::Sender::new(vec![Reached::Nothing; servers.len()]);
         let want = watch::Sender::new(Want::Prepare);
         let (sink, heard) = mpsc::channel(WAITING);
@@ -96,6 +99,7 @@ impl Rollout {
                 seat: Seat { board: board.clone(), index },
                 sink: sink.clone(),
                 patience: self.timing.patience,
+                redactor: redactor.clone(),
                 resumed: server.agent_seq != 0,
             };
             drives.spawn(drive.run().in_current_span());
@@ -192,6 +196,16 @@ impl Rollout {
             Stage::Abort => undo,
         }
     }
+}
+
+/// What must show in no event: secrets, and what opens the source.
+fn secrets(spec: &wire::AppSpec) -> Vec<&str> {
+    let source = match spec.source.as_ref().and_then(|it| it.kind.as_ref()) {
+        Some(Source::Git(it)) => Some(it.token.as_str()),
+        Some(Source::Image(it)) => Some(it.password.as_str()),
+        _ => None,
+    };
+    spec.secrets.values().map(String::as_str).chain(source).filter(|it| !it.is_empty()).collect()
 }
 
 /// When it goes back to a release: that release's image on each server.

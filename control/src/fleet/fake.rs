@@ -36,6 +36,10 @@ pub(crate) struct Script {
     pub(crate) down: bool,
     /// Log lines during the build.
     pub(crate) lines: usize,
+    /// What the last of these lines says beside.
+    pub(crate) says: String,
+    /// Releases that are not kept any more.
+    pub(crate) forgotten: HashSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,6 +59,8 @@ pub(crate) struct Deployment {
     pub(crate) received: Vec<u8>,
     pub(crate) events: Vec<wire::DeployResponse>,
     pub(crate) streams: usize,
+    pub(crate) image_id: String,
+    previous: Option<u64>,
     activate: bool,
     commit: bool,
     abort: bool,
@@ -136,7 +142,7 @@ fn phase(script: &Script, deployment: &mut Deployment, phase: Phase) -> bool {
     step(deployment, phase, StepState::Started);
     if phase == Phase::Build {
         for line in 0..script.lines {
-            let message = format!("line {line}");
+            let message = format!("line {line} {}", script.says);
             tell(deployment, Told::Log(wire::Log { phase: phase.into(), message }));
         }
     }
@@ -151,7 +157,7 @@ fn phase(script: &Script, deployment: &mut Deployment, phase: Phase) -> bool {
             code: "SW-FAKE".to_owned(),
             message: format!("{} broke", phase.as_str_name()),
             exit_code: Some(3),
-            last_lines: vec!["last words".to_owned()],
+            last_lines: vec![format!("last words {}", script.says)],
             phase: phase.into(),
             ..wire::Failed::default()
         }),
@@ -176,7 +182,7 @@ fn advance(state: &mut State, index: usize) {
             }
         }
         it.stage = Stage::Prepared;
-        let (image_id, release) = (format!("sha256:{:064x}", it.start.release), it.start.release);
+        let (image_id, release) = (it.image_id.clone(), it.start.release);
         let containers = vec![format!("slipway-{app}-web-{release}-1")];
         tell(it, Told::Prepared(wire::Prepared { image_id, containers, ..Default::default() }));
     }
@@ -185,7 +191,7 @@ fn advance(state: &mut State, index: usize) {
             return undo(it, serving, &app);
         }
         it.stage = Stage::Active;
-        serving.insert(app, it.start.release);
+        it.previous = serving.insert(app, it.start.release);
         tell(it, Told::Activated(wire::Activated { urls: vec!["http://fake/".to_owned()] }));
     }
     if it.stage == Stage::Active && it.commit && !script.hold.contains(&Phase::Drain) {
@@ -199,7 +205,10 @@ fn advance(state: &mut State, index: usize) {
 fn undo(it: &mut Deployment, serving: &mut HashMap<String, u64>, app: &str) {
     step(it, Phase::Undo, StepState::Started);
     if serving.get(app) == Some(&it.start.release) {
-        serving.remove(app);
+        match it.previous {
+            Some(previous) => serving.insert(app.to_owned(), previous),
+            None => serving.remove(app),
+        };
     }
     step(it, Phase::Undo, StepState::Done);
     it.stage = Stage::Undone;
@@ -321,12 +330,18 @@ fn begin(state: &mut State, start: wire::Start) -> Result<(), Problem> {
         return Err(Problem::new(Kind::Conflict, "SW-APP-BUSY", message));
     }
     let stage = if archive { Stage::Receiving } else { Stage::Preparing };
+    let image_id = match &start.spec.as_ref().unwrap().source.as_ref().unwrap().kind {
+        Some(Source::Release(it)) => it.image_id.clone(),
+        _ => format!("sha256:{:064x}", start.release),
+    };
     let mut it = Deployment {
         start,
         stage,
         received: Vec::new(),
         events: Vec::new(),
         streams: 1,
+        image_id,
+        previous: None,
         activate: false,
         commit: false,
         abort: false,
@@ -384,8 +399,21 @@ impl app_service_server::AppService for FakeAgent {
     ) -> Result<Response<wire::GetAppResponse>, Status> {
         let key = self.call("get", request.into_inner().app)?;
         let release = self.with(|it| it.serving.get(&key).copied().unwrap_or_default());
+        let releases = self.with(|state| {
+            let kept = |it: &&Deployment| {
+                it.stage == Stage::Committed && key_of(it.start.spec.as_ref().unwrap()) == key
+            };
+            let release = |it: &Deployment| wire::AppRelease {
+                release: it.start.release,
+                image_id: it.image_id.clone(),
+                committed_at: None,
+            };
+            let all = state.deployments.iter().filter(kept).map(release);
+            all.filter(|it| !state.script.forgotten.contains(&it.release)).collect()
+        });
         let (app, environment) = key.split_once('.').unwrap();
         let app = wire::App {
+            releases,
             app: app.to_owned(),
             environment: environment.to_owned(),
             release,

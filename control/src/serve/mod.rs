@@ -87,7 +87,7 @@ fn log(config: &Config) -> Result<(), Error> {
     let secrets = [&config.do_token, &config.git_token];
     let live = redactor.register(secrets.into_iter().flatten().map(Secret::expose));
     // For as long as the process lives, so that its log never shows them.
-    std::mem::drop(KEEP.set(live));
+    drop(KEEP.set(live));
     let format = match config.log_format {
         LogFormat::Auto => telemetry::Format::Auto,
         LogFormat::Text => telemetry::Format::Text,

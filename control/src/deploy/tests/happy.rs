@@ -8,7 +8,7 @@ fn each_source_ends_as_the_serving_release() {
     let world = World::new();
     world.live(async |control| {
         control.server(&control.user.clone(), "otter").await;
-        for (request, release) in [(image("web"), 1), (git("web"), 2), (code("web"), 3)] {
+        for (request, release) in [(image("web"), 1), (git("web"), 2), (code_of("web"), 3)] {
             let started = control.deploy(request).await;
             let id = started.id;
             if started.upload.is_some() {

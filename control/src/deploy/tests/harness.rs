@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Deployments, Rollout, Started, Timing, drive::Patience};
 use crate::{
-    fleet::{Agents, fake::FakeFleet},
+    fleet::{
+        Agents,
+        fake::{self, FakeAgent, FakeFleet},
+    },
     operation::{Runner, Settings},
     vault::{MasterKey, Place, Vault},
 };
@@ -58,6 +61,21 @@ impl World {
         runtime.shutdown_background();
         result
     }
+}
+
+/// Waits until `is` holds of an agent.
+pub(crate) async fn eventually(
+    agent: &FakeAgent,
+    what: &str,
+    is: impl Fn(&mut fake::State) -> bool,
+) {
+    for _ in 0..2000 {
+        if agent.with(&is) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never happened: {what}");
 }
 
 /// A control plane that runs.
@@ -127,6 +145,12 @@ impl Control {
         let enrolled = self.store.system().enroll(enrollment, audit()).await.unwrap();
         assert!(matches!(enrolled, Enrolled::New(_)));
         owner.server(name).await.unwrap()
+    }
+
+    /// The server `otter`, with its agent.
+    pub(crate) async fn otter(&self, world: &World) -> FakeAgent {
+        self.server(&self.user, "otter").await;
+        world.fleet.agent("otter")
     }
 
     pub(crate) async fn deploy(&self, request: wire::StartDeployment) -> Started {
@@ -225,7 +249,7 @@ pub(crate) fn git(app: &str) -> wire::StartDeployment {
     )
 }
 
-pub(crate) fn code(app: &str) -> wire::StartDeployment {
+pub(crate) fn code_of(app: &str) -> wire::StartDeployment {
     request(app, Source::Archive(agent::ArchiveSource::default()))
 }
 
@@ -239,10 +263,18 @@ fn request(app: &str, source: Source) -> wire::StartDeployment {
     wire::StartDeployment { spec: Some(spec), ..wire::StartDeployment::default() }
 }
 
-/// A small archive, with its digest.
-pub(crate) fn archive() -> (Vec<u8>, wire::SourceEnd) {
+/// What ends the upload of these bytes.
+pub(crate) fn end_of(bytes: &[u8]) -> wire::SourceEnd {
     use sha2::Digest as _;
 
+    wire::SourceEnd {
+        size_bytes: u64::try_from(bytes.len()).unwrap(),
+        sha256: sha2::Sha256::digest(bytes).to_vec().into(),
+    }
+}
+
+/// A small archive, with its digest.
+pub(crate) fn archive() -> (Vec<u8>, wire::SourceEnd) {
     let mut builder = tar::Builder::new(Vec::new());
     let text = vec![b'x'; 300 << 10];
     let mut header = tar::Header::new_ustar();
@@ -251,10 +283,7 @@ pub(crate) fn archive() -> (Vec<u8>, wire::SourceEnd) {
     header.set_cksum();
     builder.append_data(&mut header, "app/index.html", text.as_slice()).unwrap();
     let bytes = builder.into_inner().unwrap();
-    let end = wire::SourceEnd {
-        size_bytes: u64::try_from(bytes.len()).unwrap(),
-        sha256: sha2::Sha256::digest(&bytes).to_vec().into(),
-    };
+    let end = end_of(&bytes);
     (bytes, end)
 }
 
