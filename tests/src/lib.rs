@@ -6,10 +6,18 @@
 //! * [`git`]: a git server that speaks smart HTTP.
 //! * [`registry`]: an image registry.
 //! * [`process`]: programs in the background, with their logs, that end with their handle.
+//! * [`lab`]: a control plane, an agent and a traffic switch of their own, driven through `slipway`.
+//! * [`load`]: requests in closed and paced loops, each outcome counted.
+//! * [`bench`]: interleaved rounds, medians, the table and the JSON.
+//! * [`demo`]: `make demo`.
 
 pub mod base;
+pub mod bench;
+pub mod demo;
 pub mod docker;
 pub mod git;
+pub mod lab;
+pub mod load;
 pub mod process;
 pub mod registry;
 pub mod sample;

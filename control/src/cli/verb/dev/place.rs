@@ -2,7 +2,7 @@
 //! changed by flags of later ones.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -28,14 +28,16 @@ pub(super) struct Settings {
     pub(super) grpc: SocketAddr,
     /// The agent.
     pub(super) agent: SocketAddr,
-    /// Apps with a domain.
-    pub(super) apps: SocketAddr,
+    /// Port of apps with a domain.
+    pub(super) apps_port: u16,
+    /// What this machine is called in URLs.
+    pub(super) address: String,
     /// Ports of apps without one.
     pub(super) app_ports: String,
-    /// How names in Docker begin.
-    pub(super) name_prefix: String,
     /// Networks of apps.
     pub(super) network_pool: String,
+    /// How names in Docker begin.
+    pub(super) name_prefix: String,
 }
 
 impl Default for Settings {
@@ -46,10 +48,11 @@ impl Default for Settings {
             http: local(7080),
             grpc: local(7443),
             agent: local(9999),
-            apps: local(if is_free(local(80)) { 80 } else { 8080 }),
+            apps_port: if is_free(80) { 80 } else { 8080 },
+            address: Ipv4Addr::LOCALHOST.to_string(),
             app_ports: "20000-20999".to_owned(),
-            name_prefix: "slipway".to_owned(),
             network_pool: "10.213.0.0/16".to_owned(),
+            name_prefix: "slipway".to_owned(),
         }
     }
 }
@@ -63,8 +66,8 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-fn is_free(address: SocketAddr) -> bool {
-    TcpListener::bind(address).is_ok()
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }
 
 /// A development installation on disk.
@@ -176,39 +179,28 @@ impl Place {
     }
 
     fn agent_settings(&self, settings: &Settings) -> String {
-        let host = match settings.apps.ip() {
-            ip if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
-            ip => ip,
-        };
         let text = |path: PathBuf| path.display().to_string();
         let mut table = toml::toml! {
-            log-format = "text"
-
-            [nginx]
-            mode = "own"
-
+            nginx-mode = "own"
             // Repositories and registries for trying things are often on this machine.
-            [git]
             allow-http = true
-            allow-private-hosts = true
+            allow-private = true
         };
         let own = [
             ("state-dir", text(self.agent_dir())),
             ("runtime-dir", text(self.run_dir())),
             ("join-file", text(self.join_file())),
             ("listen", settings.agent.to_string()),
-            ("name-prefix", settings.name_prefix.clone()),
+            ("advertise", settings.agent.to_string()),
+            ("address", settings.address.clone()),
             ("network-pool", settings.network_pool.clone()),
             ("app-ports", settings.app_ports.clone()),
-            ("public-address", host.to_string()),
+            ("name-prefix", settings.name_prefix.clone()),
         ];
         for (name, value) in own {
             table.insert(name.to_owned(), value.into());
         }
-        if let Some(nginx) = table.get_mut("nginx").and_then(toml::Value::as_table_mut) {
-            nginx.insert("http".to_owned(), settings.apps.to_string().into());
-            nginx.insert("app-address".to_owned(), settings.apps.ip().to_string().into());
-        }
+        table.insert("http-port".to_owned(), i64::from(settings.apps_port).into());
         format!("# Written by `slipway dev up`; changes are lost.\n{table}")
     }
 }
@@ -222,7 +214,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = Place { dir: dir.path().join("dev") };
         assert_eq!(place.settings().unwrap(), None);
-        let settings = Settings { name_prefix: "other".to_owned(), ..Settings::default() };
+        let settings = Settings { address: "box".to_owned(), ..Settings::default() };
         place.save(&settings).unwrap();
         assert_eq!(place.settings().unwrap(), Some(settings));
     }
@@ -233,8 +225,8 @@ mod tests {
         let settings = Settings::default();
         let table: toml::Table = place.agent_settings(&settings).parse().unwrap();
         assert_eq!(table["state-dir"].as_str(), Some("/x/agent"));
-        assert_eq!(table["nginx"]["mode"].as_str(), Some("own"));
-        assert_eq!(table["git"]["allow-http"].as_bool(), Some(true));
+        assert_eq!(table["nginx-mode"].as_str(), Some("own"));
+        assert_eq!(table["allow-http"].as_bool(), Some(true));
     }
 
     #[test]

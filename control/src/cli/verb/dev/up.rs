@@ -2,7 +2,7 @@
 //! until all of it answers. Safe to repeat.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -37,9 +37,9 @@ pub struct Args {
     /// Which one.
     #[command(flatten)]
     pub place: Where,
-    /// Address on which apps answer; 0.0.0.0 lets the network in [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    pub expose: Option<IpAddr>,
+    /// What this machine is called in the URLs of apps [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST")]
+    pub address: Option<String>,
     /// Port for apps with a domain [default: 80, or 8080 when that is taken]
     #[arg(long, value_name = "PORT")]
     pub apps_port: Option<u16>,
@@ -58,7 +58,7 @@ pub struct Args {
     /// Name of the context that is written [default: dev]
     #[arg(long, value_name = "NAME")]
     pub context_name: Option<String>,
-    /// How names in Docker begin [default: slipway]
+    /// How names in Docker begin; installations that share a Docker need their own [default: slipway]
     #[arg(long, value_name = "PREFIX")]
     pub name_prefix: Option<String>,
     /// Network out of which apps get theirs [default: 10.213.0.0/16]
@@ -93,11 +93,8 @@ pub(super) async fn run(args: Args, shell: &Shell<'_>) -> Result<(), Error> {
 
 fn settings(args: &Args, kept: Settings) -> Settings {
     let mut it = kept;
-    if let Some(ip) = args.expose {
-        it.apps.set_ip(ip);
-    }
+    it.apps_port = args.apps_port.unwrap_or(it.apps_port);
     let ports = [
-        (args.apps_port, &mut it.apps),
         (args.http_port, &mut it.http),
         (args.grpc_port, &mut it.grpc),
         (args.agent_port, &mut it.agent),
@@ -110,6 +107,7 @@ fn settings(args: &Args, kept: Settings) -> Settings {
     let texts = [
         (&args.app_ports, &mut it.app_ports),
         (&args.context_name, &mut it.context),
+        (&args.address, &mut it.address),
         (&args.name_prefix, &mut it.name_prefix),
         (&args.network_pool, &mut it.network_pool),
     ];
@@ -274,14 +272,17 @@ fn report(place: &Place, settings: &Settings, shell: &Shell<'_>) -> Result<(), E
             "http": format!("http://{}", settings.http),
             "grpc": format!("https://{}", settings.grpc),
             "agent": settings.agent,
-            "apps": settings.apps,
+            "apps_port": settings.apps_port,
             "folder": place.dir(),
         }));
     }
     let facts = [
         ("control plane", format!("https://{} (gRPC), http://{}", settings.grpc, settings.http)),
         ("server", format!("`{}`, agent at {}", enroll::SERVER, settings.agent)),
-        ("apps", format!("http://{} by domain, ports {}", settings.apps, settings.app_ports)),
+        (
+            "apps",
+            format!("port {} by domain, others on {}", settings.apps_port, settings.app_ports),
+        ),
         ("context", format!("`{}`, used from now on", settings.context)),
         ("everything is in", place.dir().display().to_string()),
     ];
@@ -299,12 +300,11 @@ mod tests {
 
     #[test]
     fn flags_change_what_was_kept_and_nothing_else() {
-        let kept = Settings { name_prefix: "mine".to_owned(), ..Settings::default() };
-        let args =
-            Args { grpc_port: Some(9443), expose: Some([0, 0, 0, 0].into()), ..Args::default() };
+        let kept = Settings { address: "box".to_owned(), ..Settings::default() };
+        let args = Args { grpc_port: Some(9443), apps_port: Some(8088), ..Args::default() };
         let made = settings(&args, kept.clone());
         assert_eq!(made.grpc.port(), 9443);
-        assert!(made.apps.ip().is_unspecified());
-        assert_eq!((made.name_prefix, made.http), (kept.name_prefix, kept.http));
+        assert_eq!((made.apps_port, made.address.as_str()), (8088, "box"));
+        assert_eq!(made.http, kept.http);
     }
 }
