@@ -6,6 +6,7 @@
 //! * [`identity`]: who this agent is: key, certificate, joining, renewing, sealing.
 //! * [`server`]: listeners, guards, the order of starting and stopping.
 //! * [`rpc`]: one thin file per service: decode, call, encode.
+//! * [`world`]: what all of the following act on: Docker, the way in, the state on disk, the time.
 //! * [`deploy`]: deployments, from the first message to the last event, through any crash.
 //! * [`source`]: archive, repository or registry to image.
 //! * [`proxy`]: nginx in front of the apps, and the traffic switch beneath it.
@@ -13,9 +14,12 @@
 //! * [`watch`]: brings what is back to what should be, after a start and after Docker's.
 //! * [`session`]: the connection to the control plane.
 //!
+//! [`command`] has what the program does besides: the traffic switch, joining, sealing, checking.
+//!
 //! Apps outlive the agent: nothing here is in the path of a request except the forwarder, which is a
 //! process of its own. Deployments outlive their callers.
 
+pub mod command;
 pub mod config;
 pub mod identity;
 pub mod server;
@@ -24,6 +28,7 @@ pub mod rpc;
 
 pub mod deploy;
 pub mod source;
+pub mod world;
 
 pub mod proxy;
 

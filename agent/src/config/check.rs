@@ -101,6 +101,7 @@ impl Layer {
                 grace: Duration::from_secs(30),
             },
             network_pool: self.network_pool.as_deref().unwrap_or("10.213.0.0/16").parse()?,
+            name_prefix: prefix(self.name_prefix)?,
             reach: Outbound {
                 allow_http: self.allow_http.unwrap_or(false),
                 allow_private: self.allow_private.unwrap_or(false),
@@ -169,6 +170,16 @@ fn ports(text: Option<String>) -> Result<RangeInclusive<u16>, Error> {
         _ => return Err(wrong()),
     };
     if from < 1_024 || to < from { Err(wrong()) } else { Ok(from..=to) }
+}
+
+fn prefix(text: Option<String>) -> Result<String, Error> {
+    let text = text.unwrap_or_else(|| "slipway".to_owned());
+    let plain = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit();
+    if (1..=32).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(text)
+    } else {
+        Err(setting("name-prefix", "must be 1 to 32 of a-z and 0-9"))
+    }
 }
 
 fn advertised(text: String) -> Result<String, Error> {

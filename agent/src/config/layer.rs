@@ -105,6 +105,9 @@ layer! {
     /// Networks of apps are carved from this [default: 10.213.0.0/16]
     #[arg(long, value_name = "CIDR")]
     network_pool: String = "network-pool", "SLIPWAY_AGENT_NETWORK_POOL";
+    /// How names of containers, networks and images begin [default: slipway]
+    #[arg(long, value_name = "WORD")]
+    name_prefix: String = "name-prefix", "SLIPWAY_AGENT_NAME_PREFIX";
     /// Clone over plain http as well [default: false]
     #[arg(long, value_name = "BOOL")]
     allow_http: bool = "allow-http", "SLIPWAY_AGENT_ALLOW_HTTP";

@@ -56,6 +56,8 @@ pub struct Config {
     pub forward: Forward,
     /// Networks of apps are carved from this.
     pub network_pool: Pool,
+    /// How names of containers, networks and images begin.
+    pub name_prefix: String,
     /// What users may make this server dial.
     pub reach: slipway_proto::value::Outbound,
     /// Images that generated Dockerfiles start from, by what they are for.
@@ -64,6 +66,13 @@ pub struct Config {
     pub min_free_bytes: u64,
     /// How long running calls may take once the agent is ending.
     pub grace: Duration,
+}
+
+impl Config {
+    /// The agent's own socket, for root on this machine.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime_dir.join("agent.sock")
+    }
 }
 
 /// nginx.

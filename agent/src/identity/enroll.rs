@@ -180,7 +180,9 @@ async fn ask(join: &Join, about: &About, key: &Key) -> Result<EnrollResponse, Pr
             return Err(problem);
         }
         tracing::warn!(%problem, ?pause, "could not join yet; trying again");
-        tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+        // The generator is of this thread and must not be held over the wait.
+        let wait = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        tokio::time::sleep(wait).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
