@@ -26,6 +26,9 @@ const POLL: Duration = Duration::from_secs(3);
 /// How long the listener waits before it connects again.
 const RECONNECT: Duration = Duration::from_secs(1);
 
+/// Topics after which forgotten ones are looked for.
+const SWEEP: usize = 256;
+
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Topic {
@@ -72,6 +75,10 @@ impl Hub {
     /// Starts waiting. Pokes from now on are noticed, so read the database after this.
     pub(crate) fn watch(&self, topic: Topic) -> Changes {
         let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if topics.len() % SWEEP == SWEEP - 1 {
+            // Most topics are never poked again once nobody waits for them.
+            topics.retain(|_, sender| 0 < sender.receiver_count());
+        }
         Changes(topics.entry(topic).or_insert_with(|| watch::channel(()).0).subscribe())
     }
 
@@ -165,6 +172,18 @@ mod tests {
         drop(hub.watch(topic));
         hub.poke(topic);
         assert!(hub.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn topics_that_are_never_poked_again_do_not_pile_up() {
+        let hub = Hub::default();
+        let kept = hub.watch(Topic::Queue);
+        for _ in 0..10 * SWEEP {
+            drop(hub.watch(Topic::Cancel(OperationId::new())));
+        }
+        let topics = hub.0.lock().unwrap();
+        assert!(topics.len() <= SWEEP && topics.contains_key(&Topic::Queue));
+        drop(kept);
     }
 
     #[test]

@@ -77,12 +77,11 @@ impl Server {
         }
         files::remove_all(&data)?;
         run(&as_user("cp")?.arg("-a").args([&template, &data])).await?;
+        // Without syncs: tests end processes, they do not cut the power.
         let settings = format!(
-            "-k {} -c listen_addresses= -c max_connections=400 -c fsync={} \
+            "-k {} -c listen_addresses= -c max_connections=400 -c fsync=off \
             -c shared_buffers=64MB -c unix_socket_permissions=0777",
-            self.root.display(),
-            // Tests kill processes, not machines.
-            "off"
+            self.root.display()
         );
         let start = self.program("pg_ctl")?.arg("-D").arg(&data).arg("-l").arg(home.join("log"));
         run(&start.args(["-w", "-o", &settings, "start"])).await
