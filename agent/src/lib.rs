@@ -36,3 +36,6 @@ pub mod app;
 pub mod watch;
 
 pub mod session;
+
+#[cfg(test)]
+mod stand_in;

@@ -151,3 +151,6 @@ impl Identity {
         read(&self.saved.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -58,6 +58,11 @@ impl Key {
         Sha256::digest(self.pair.subject_public_key_info()).into()
     }
 
+    #[cfg(test)]
+    pub(super) fn spki(&self) -> Vec<u8> {
+        self.pair.subject_public_key_info()
+    }
+
     pub(super) fn pkcs8(&self) -> &[u8] {
         self.pkcs8.expose()
     }
