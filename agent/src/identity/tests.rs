@@ -275,7 +275,7 @@ async fn a_refusal_is_final_and_keeps_the_token_for_a_look() {
 
     // Somebody else at the address of the control plane.
     let other = StandIn::start().await;
-    let lured = Join { control: other.address().to_owned(), ..join };
+    let lured = Join { control: other.address(), ..join };
     let Err(Refused::Final(problem)) = enroll(dir.path(), &lured, &about()).await else { panic!() };
     assert_eq!(problem.code, "SW-PIN");
     assert!(other.keys_seen().is_empty(), "the token was not shown");
@@ -290,7 +290,7 @@ fn a_broken_identity_is_told_and_not_replaced_in_silence() {
     drop(joined(dir.path(), &authority, "localhost:1"));
     let path = dir.path().join("pki/identity.json");
     let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+    std::fs::write(&path, text.get(..text.len() / 2).unwrap()).unwrap();
     let error = Identity::load(dir.path()).unwrap_err();
     assert!(matches!(error, Error::Broken { .. }), "{error}");
 }

@@ -186,7 +186,7 @@ mod tests {
         fn a_changed_byte_never_changes_the_key(at in 0_usize..300, flip in 1_u8..) {
             let der = request(&PKCS_ECDSA_P256_SHA256, |_| ());
             let key = Csr::parse(&der).unwrap().spki_sha256();
-            let mut changed = der.clone();
+            let mut changed = der;
             if let Some(byte) = changed.get_mut(at) {
                 *byte ^= flip;
             }

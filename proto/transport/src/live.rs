@@ -1,6 +1,11 @@
 //! The whole of this crate over real connections on loopback.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::HeaderMap;
 use slipway_host::clock::Clock;
@@ -29,12 +34,18 @@ use crate::{
 };
 
 /// Believes certificates and local root; the token `good` is a user's.
-#[derive(Clone, Debug)]
-struct Simple;
+#[derive(Clone, Debug, Default)]
+struct Simple {
+    /// Where calls came from: one address for each connection.
+    seen: Arc<Mutex<HashSet<SocketAddr>>>,
+}
 
 impl Authenticate for Simple {
     async fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Problem> {
         let caller = Caller::anyone(peer.clone());
+        if let Peer::Tls { addr, .. } = peer {
+            self.seen.lock().unwrap().insert(*addr);
+        }
         if let Peer::Unix { uid } = *peer {
             return Ok(Caller {
                 role: Role::LocalRoot,
@@ -62,6 +73,7 @@ impl Authenticate for Simple {
 struct Server {
     addr: SocketAddr,
     credentials: Arc<Credentials>,
+    seen: Arc<Mutex<HashSet<SocketAddr>>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -77,10 +89,12 @@ impl Server {
         let addr = listener.local_addr().unwrap();
         let tls = ServerTls::new(Arc::clone(&credentials), auth, Protocols::GrpcAndHttp);
         let stop = CancellationToken::new();
-        let served = serve_tls(listener, Arc::new(tls), service(), limits, stop.clone());
+        let simple = Simple::default();
+        let seen = Arc::clone(&simple.seen);
+        let served = serve_tls(listener, Arc::new(tls), service(simple), limits, stop.clone());
         #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
         let task = tokio::spawn(served);
-        Self { addr, credentials, stop, task }
+        Self { addr, credentials, seen, stop, task }
     }
 
     fn channel(&self, tls: ClientTls) -> Channel {
@@ -93,9 +107,9 @@ impl Server {
     }
 }
 
-fn service() -> Guard<Routes, Simple> {
+fn service(simple: Simple) -> Guard<Routes, Simple> {
     let (_, health) = tonic_health::server::health_reporter();
-    Guard::new(Routes::new(health).prepare(), Simple)
+    Guard::new(Routes::new(health).prepare(), simple)
 }
 
 async fn check(channel: &Channel) -> Result<(), Problem> {
@@ -344,13 +358,13 @@ async fn an_endless_call_is_cut_when_the_drain_is_over() {
 #[tokio::test]
 async fn old_connections_are_asked_to_dial_anew() {
     let authority = Authority::new().unwrap();
-    let limits = Limits { age: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { age: Duration::from_secs(1), ..Limits::default() };
     let server = Server::start(&authority, ClientAuth::Required, limits).await;
     let channel = server.channel(ClientTls::mutual(authority.credentials(&control()).unwrap()));
-    for _ in 0..10 {
-        assert_eq!(code(&channel).await, "ok");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    assert_eq!(code(&channel).await, "ok");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(code(&channel).await, "ok");
+    assert_eq!(server.seen.lock().unwrap().len(), 2);
     server.end().await;
 }
 
@@ -379,7 +393,7 @@ async fn a_unix_socket_tells_who_calls_and_replaces_a_dead_one() {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let stop = CancellationToken::new();
-    let served = serve_unix(listener, service(), Limits::default(), stop.clone());
+    let served = serve_unix(listener, service(Simple::default()), Limits::default(), stop.clone());
     #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
     let task = tokio::spawn(served);
     assert_eq!(code(&Channel::unix(&path)).await, "ok");
