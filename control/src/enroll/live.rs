@@ -24,7 +24,7 @@ use crate::pki::{Csr, Profile};
 
 /// Time between two notes of an agent's life in the store, as long as nothing is new: a write for
 /// each heartbeat of a large fleet would keep the database busy with nothing else.
-const NOTE: Duration = Duration::from_secs(15);
+const NOTE: Duration = Duration::from_secs(10);
 /// What may be wrong at a time.
 const MAX_PROBLEMS: usize = 20;
 /// Longest sentence of a problem.
