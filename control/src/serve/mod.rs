@@ -281,3 +281,6 @@ fn keep(tasks: &TaskTracker, stop: &CancellationToken, task: impl Task) {
 fn local(address: SocketAddr, bound: std::io::Result<SocketAddr>) -> Result<SocketAddr, Error> {
     bound.map_err(|source| Error::Bind { address, source })
 }
+
+#[cfg(test)]
+mod tests;

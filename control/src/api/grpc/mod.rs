@@ -84,3 +84,6 @@ pub fn routes(
         .add_service(EnrollmentServiceServer::new(enrollments).max_decoding_message_size(MESSAGE))
         .add_service(SessionServiceServer::new(sessions).max_decoding_message_size(MESSAGE)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Deployments, Rollout, Started, Timing, drive::Patience};
 use crate::{
+    app::{Apps, Interrupted},
     fleet::{
-        Agents,
+        Agents, Keys,
         fake::{self, FakeAgent, FakeFleet},
     },
     operation::{Runner, Settings},
@@ -84,6 +85,7 @@ pub(crate) struct Control {
     pub(crate) store: Store,
     pub(crate) deployments: Deployments,
     pub(crate) agents: Agents,
+    pub(crate) keys: Arc<dyn Keys>,
     pub(crate) runner: Runner,
     pub(crate) vault: Vault,
     pub(crate) user: User,
@@ -99,13 +101,17 @@ impl Control {
         let vault =
             Vault::open(store.clone(), MasterKey::load(&place, sealed).unwrap()).await.unwrap();
         let agents = Agents::new(Arc::new(world.fleet.clone()), Arc::new(world.fleet.clone()));
+        let keys: Arc<dyn Keys> = Arc::new(world.fleet.clone());
         let rollout = Rollout::new(store.clone(), vault.clone(), agents.clone(), world.timing);
         let claimant = Claimant { owner: "replica".to_owned(), lease: Duration::from_secs(15) };
         let settings = Settings { claimant, at_once: 64, grace: Duration::ZERO };
-        let runner = Runner::builder(store.clone(), settings).handle(rollout.clone()).build();
+        let runner = Runner::builder(store.clone(), settings)
+            .handle(rollout.clone())
+            .handle(Interrupted)
+            .build();
         let deployments = Deployments::new(rollout, runner.clone());
         let user = user(&store, "ann").await;
-        let control = Self { store, deployments, agents, runner, vault, user };
+        let control = Self { store, deployments, agents, keys, runner, vault, user };
         let drive = control.runner.clone();
         let mut set = tokio::task::JoinSet::new();
         set.spawn(async move { drive.drive(CancellationToken::new()).await });
@@ -145,6 +151,10 @@ impl Control {
         let enrolled = self.store.system().enroll(enrollment, audit()).await.unwrap();
         assert!(matches!(enrolled, Enrolled::New(_)));
         owner.server(name).await.unwrap()
+    }
+
+    pub(crate) fn apps(&self) -> Apps {
+        Apps::new(self.deployments.clone(), tokio_util::task::TaskTracker::new())
     }
 
     /// The server `otter`, with its agent.
