@@ -97,7 +97,8 @@ impl<O: Outside> Acts<O> {
         }
         world.traffic().remove(key).await?;
         let engine = world.engine();
-        let grace = known.and_then(|it| it.serving).map_or(Duration::from_secs(10), |it| it.stop_grace);
+        let grace =
+            known.and_then(|it| it.serving).map_or(Duration::from_secs(10), |it| it.stop_grace);
         let filter = world.names.of(key);
         for container in world.patiently(|| engine.containers(&filter)).await? {
             world.patiently(|| engine.stop(&container.id, grace)).await?;

@@ -115,8 +115,7 @@ impl Addresses {
             let given: Vec<_> = entry.containers.values().chain(&taken).copied().collect();
             let address = subnet.hosts().find(|it| !given.contains(it)).ok_or_else(|| {
                 let message = format!("the network of `{key}` has no address left");
-                Problem::new(Kind::Exhausted, "SW-NETWORK-POOL", message)
-                    .hint("use fewer replicas")
+                Problem::new(Kind::Exhausted, "SW-NETWORK-POOL", message).hint("use fewer replicas")
             })?;
             entry.containers.insert(container, address);
             Ok(address)

@@ -162,7 +162,9 @@ impl Merge {
                 source.fill().await?;
             }
             let heads = self.sources.iter_mut().filter(|it| !it.ready.is_empty());
-            let Some(first) = heads.min_by_key(|it| it.ready.front().map(|it| it.at)) else { break };
+            let Some(first) = heads.min_by_key(|it| it.ready.front().map(|it| it.at)) else {
+                break;
+            };
             let Some(line) = first.ready.pop_front() else { break };
             bytes += line.bytes.len();
             if let Some(id) = self.names.get(&first.name)

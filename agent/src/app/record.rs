@@ -97,11 +97,8 @@ impl AppRecord {
         if self.serving.as_ref().is_some_and(|it| it.deploy_id == release.deploy_id) {
             return next;
         }
-        let kept = Kept {
-            release: release.release,
-            image_id: release.image.id.clone(),
-            committed_at,
-        };
+        let kept =
+            Kept { release: release.release, image_id: release.image.id.clone(), committed_at };
         next.kept.retain(|it| it.release != release.release);
         next.kept.insert(0, kept);
         next.kept.truncate(KEEP_RELEASES);

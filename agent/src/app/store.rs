@@ -49,7 +49,9 @@ impl Store {
                 Ok(Some(record)) if folder.ends_with(record.key.to_string()) => {
                     records.insert(record.key.clone(), record);
                 }
-                Ok(Some(_)) => warn!(path = %path.display(), "passed over the record of another app"),
+                Ok(Some(_)) => {
+                    warn!(path = %path.display(), "passed over the record of another app")
+                }
                 Ok(None) => (),
                 Err(error) => {
                     error!(path = %path.display(), error = %Chain(&error), "an app's record is damaged");
@@ -125,8 +127,9 @@ impl Store {
     pub async fn spec(&self, key: &AppKey, release: u64) -> Result<Option<AppSpec>, Problem> {
         let (_, path) = self.spec_path(key, release);
         blocking(move || {
-            let bytes = slipway_host::fs::read_limited(&path, 4 << 20)
-                .map_err(|it| Problem::internal(format!("a specification could not be read: {it}")))?;
+            let bytes = slipway_host::fs::read_limited(&path, 4 << 20).map_err(|it| {
+                Problem::internal(format!("a specification could not be read: {it}"))
+            })?;
             let Some(bytes) = bytes else { return Ok(None) };
             let damaged = |_| Problem::internal("the stored specification of a release is damaged");
             let wire = wire::AppSpec::decode(bytes.as_slice()).map_err(damaged)?;
@@ -155,7 +158,8 @@ impl Store {
     /// The disk's.
     pub async fn remove_spec(&self, key: &AppKey, release: u64) -> Result<(), Problem> {
         let (folder, _) = self.spec_path(key, release);
-        blocking(move || slipway_host::fs::remove_all(&folder).map_err(|it| write_failed(&it))).await
+        blocking(move || slipway_host::fs::remove_all(&folder).map_err(|it| write_failed(&it)))
+            .await
     }
 
     /// Numbers of the releases of which a specification is kept.
@@ -270,7 +274,8 @@ mod tests {
         store.update(&key(), |_| Ok(())).await.unwrap();
         store.update(&other, |_| Ok(())).await.unwrap();
         fs::write(dir.path().join("web.staging/app.json"), "{").unwrap();
-        let keys: Vec<_> = Store::open(dir.path()).unwrap().all().into_iter().map(|it| it.key).collect();
+        let keys: Vec<_> =
+            Store::open(dir.path()).unwrap().all().into_iter().map(|it| it.key).collect();
         assert_eq!(keys, [other]);
         assert!(dir.path().join("web.staging/app.json.damaged").exists());
     }

@@ -68,7 +68,11 @@ pub struct ContainerView {
 
 /// What there is no app of.
 pub fn missing(key: &AppKey) -> Problem {
-    Problem::new(Kind::NotFound, "SW-APP-MISSING", format!("there is no app `{key}` on this server"))
+    Problem::new(
+        Kind::NotFound,
+        "SW-APP-MISSING",
+        format!("there is no app `{key}` on this server"),
+    )
 }
 
 /// Tells how apps stand.
@@ -148,7 +152,11 @@ impl<O: Outside> Views<O> {
         Ok(AppView {
             state,
             release: record.serving.as_ref().map_or(0, |it| it.release),
-            urls: if record.serving.is_some() { self.world.traffic().urls(&site) } else { Vec::new() },
+            urls: if record.serving.is_some() {
+                self.world.traffic().urls(&site)
+            } else {
+                Vec::new()
+            },
             domains: site.domains,
             containers: views.collect(),
             kept: record.kept,

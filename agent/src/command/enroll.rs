@@ -51,8 +51,7 @@ pub async fn enroll(config: &Config, how: Enroll) -> Result<String, Problem> {
         })?,
     };
     let saved = join(&config.state_dir, &join_with, &about(config, how.droplet_id)).await;
-    let saved = saved.map_err(|refused| {
-        Problem::new(Kind::Denied, "SW-ENROLL", Chain(&refused).to_string())
-    })?;
+    let saved = saved
+        .map_err(|refused| Problem::new(Kind::Denied, "SW-ENROLL", Chain(&refused).to_string()))?;
     Ok(format!("joined as `{}` (agent {})", saved.server_name, saved.agent_id))
 }

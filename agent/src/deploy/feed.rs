@@ -3,14 +3,7 @@
 //! An observer reads the file at its own pace, through its own handle, a block at a time. It costs
 //! the deployment nothing, and a slow one holds nothing up; memory is one block per observer.
 
-use std::{
-    collections::VecDeque,
-    fs::File,
-    io,
-    os::unix::fs::FileExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
 use tokio::sync::watch;
 
@@ -198,7 +191,8 @@ mod tests {
         let path = dir.path().join("journal");
         let recorder = recorder(&path);
         for n in 0..5 {
-            recorder.event(Event::Log { phase: Phase::Build, message: format!("line {n}") }, None)
+            recorder
+                .event(Event::Log { phase: Phase::Build, message: format!("line {n}") }, None)
                 .await
                 .unwrap();
         }

@@ -43,6 +43,6 @@ pub use error::Error;
 pub use event::{Event, Stamped};
 pub use feed::Feed;
 pub use record::{Image, Placed, State};
-pub use registry::{Attached, Claim, Deploys, Start};
 pub(crate) use registry::REPAIRED;
+pub use registry::{Attached, Claim, Deploys, Start};
 pub(crate) use spool::write_failed;

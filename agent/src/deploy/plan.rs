@@ -213,7 +213,12 @@ mod tests {
             release: number,
             deploy_id: Uuid::from_u128(number.into()),
             service: ServiceName::parse("web").unwrap(),
-            image: Image { id: format!("sha256:{number}"), port: 80, git_commit: None, digest: None },
+            image: Image {
+                id: format!("sha256:{number}"),
+                port: 80,
+                git_commit: None,
+                digest: None,
+            },
             containers: vec![placed(1)],
             domains: Vec::new(),
             path: None,
@@ -249,11 +254,14 @@ mod tests {
         let kept = ["web-2-1".to_owned()].into();
         let standing = Standing { containers: seen("web-2-1! web-3-1! web-3-3 web-9-1"), kept };
         let wanted = ["web-3-1".to_owned(), "web-3-2".to_owned()];
-        check(&start(&wanted, "3", &standing), expect![[r#"
+        check(
+            &start(&wanted, "3", &standing),
+            expect![[r#"
             remove web-3-3
             remove web-9-1
             make web-3-1
-            make web-3-2"#]]);
+            make web-3-2"#]],
+        );
     }
 
     fn committed(upto: u64, containers: &str, specs: &[u64]) -> Vec<Step> {
@@ -270,21 +278,27 @@ mod tests {
 
     #[test]
     fn the_old_release_is_drained_then_stopped_then_replaced_and_the_one_before_it_removed() {
-        check(&committed(3, "web-1-1 web-2-1! web-3-1!", &[1, 2, 3]), expect![[r#"
+        check(
+            &committed(3, "web-1-1 web-2-1! web-3-1!", &[1, 2, 3]),
+            expect![[r#"
             drain release 2
             stop web-2-1
             record release 3
-            remove web-1-1"#]]);
+            remove web-1-1"#]],
+        );
     }
 
     #[test]
     fn the_sixth_release_pushes_the_first_one_out() {
-        check(&committed(6, "web-4-1 web-5-1 web-6-1!", &[1, 2, 3, 4, 5, 6]), expect![[r#"
+        check(
+            &committed(6, "web-4-1 web-5-1 web-6-1!", &[1, 2, 3, 4, 5, 6]),
+            expect![[r#"
             drain release 5
             record release 6
             remove web-4-1
             untag slipway/web:1
-            forget release 1"#]]);
+            forget release 1"#]],
+        );
     }
 
     #[track_caller]
@@ -296,54 +310,79 @@ mod tests {
 
     #[test]
     fn before_the_switch_only_the_new_containers_go() {
-        check_undo(record(2), "web-1-1 web-2-1! web-3-1!", Some(2), expect![[r#"
+        check_undo(
+            record(2),
+            "web-1-1 web-2-1! web-3-1!",
+            Some(2),
+            expect![[r#"
             remove web-3-1
             untag slipway/web:3
-            forget release 3"#]]);
+            forget release 3"#]],
+        );
     }
 
     #[test]
     fn after_the_switch_requests_go_back_first() {
-        check_undo(record(2), "web-2-1! web-3-1!", Some(3), expect![[r#"
+        check_undo(
+            record(2),
+            "web-2-1! web-3-1!",
+            Some(3),
+            expect![[r#"
             route to release 2
             drain release 3
             remove web-3-1
             untag slipway/web:3
-            forget release 3"#]]);
+            forget release 3"#]],
+        );
     }
 
     #[test]
     fn an_old_release_that_was_stopped_already_is_started_before_requests_go_back() {
-        check_undo(record(2), "web-2-1 web-3-1!", Some(3), expect![[r#"
+        check_undo(
+            record(2),
+            "web-2-1 web-3-1!",
+            Some(3),
+            expect![[r#"
             start web-2-1
             await the old release
             route to release 2
             drain release 3
             remove web-3-1
             untag slipway/web:3
-            forget release 3"#]]);
+            forget release 3"#]],
+        );
     }
 
     #[test]
     fn of_a_first_deployment_nothing_is_left() {
-        check_undo(record(0), "web-3-1!", Some(3), expect![[r#"
+        check_undo(
+            record(0),
+            "web-3-1!",
+            Some(3),
+            expect![[r#"
             unroute
             drain release 3
             remove web-3-1
             untag slipway/web:3
             forget release 3
-            forget the app"#]]);
+            forget the app"#]],
+        );
     }
 
     #[test]
     fn an_app_that_was_stopped_is_stopped_again() {
         let record = AppRecord { stopped: true, ..record(2) };
-        check_undo(record, "web-2-1 web-3-1!", Some(3), expect![[r#"
+        check_undo(
+            record,
+            "web-2-1 web-3-1!",
+            Some(3),
+            expect![[r#"
             route nowhere
             drain release 3
             remove web-3-1
             untag slipway/web:3
-            forget release 3"#]]);
+            forget release 3"#]],
+        );
     }
 
     fn position(steps: &[Step], step: &Step) -> Option<usize> {

@@ -63,7 +63,12 @@ impl std::fmt::Debug for Entry {
 
 impl Recorder {
     /// Starts the writer. It ends when the last recorder is dropped.
-    pub(super) fn start(journal: Journal, facts: &Facts, clock: Clock, tasks: &TaskTracker) -> Self {
+    pub(super) fn start(
+        journal: Journal,
+        facts: &Facts,
+        clock: Clock,
+        tasks: &TaskTracker,
+    ) -> Self {
         let (queue, entries) = mpsc::channel(QUEUE);
         let start = Durable { len: journal.len(), over: facts.state.is_over() };
         let (durable_tx, durable) = watch::channel(start);
@@ -133,7 +138,11 @@ impl Recorder {
     }
 
     /// Says that a phase failed, and how.
-    pub(super) async fn failed(&self, since: Option<Instant>, failure: Failure) -> Result<(), Error> {
+    pub(super) async fn failed(
+        &self,
+        since: Option<Instant>,
+        failure: Failure,
+    ) -> Result<(), Error> {
         let elapsed = since.map(|it| it.elapsed());
         let (phase, state) = (failure.phase, StepState::Failed);
         self.send(Event::Step { phase, state, elapsed }).await;
@@ -262,9 +271,9 @@ impl Writer {
     }
 
     fn report(&mut self, it: Progress) -> Option<Progress> {
-        let recent = self.reported.is_some_and(|(phase, at)| {
-            phase == it.phase && at.elapsed() < REPORT_EVERY
-        });
+        let recent = self
+            .reported
+            .is_some_and(|(phase, at)| phase == it.phase && at.elapsed() < REPORT_EVERY);
         let complete = it.total != 0 && it.current == it.total;
         if MAX_REPORTS < self.reports || (recent && !complete) {
             return None;

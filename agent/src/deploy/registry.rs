@@ -244,11 +244,7 @@ impl<O: Outside> Inner<O> {
     }
 
     /// Gives a caller that came back its deployment.
-    async fn attach(
-        &self,
-        start: &Start,
-        deployment: Arc<Deployment>,
-    ) -> Result<Attached, Error> {
+    async fn attach(&self, start: &Start, deployment: Arc<Deployment>) -> Result<Attached, Error> {
         let Opened { app, release, .. } = &deployment.opened;
         if *app != start.spec.key || *release != start.release {
             let (app, release) = (app.clone(), *release);

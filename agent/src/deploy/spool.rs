@@ -114,8 +114,9 @@ impl Inner {
         let state = self.lock();
         if state.have != self.size {
             let message = format!("{} of {} bytes of the archive came", state.have, self.size);
-            return Err(Problem::invalid("SW-UPLOAD-INCOMPLETE", "source", message)
-                .hint("upload it again"));
+            return Err(
+                Problem::invalid("SW-UPLOAD-INCOMPLETE", "source", message).hint("upload it again")
+            );
         }
         if <[u8; 32]>::from(state.hash.clone().finalize()) != self.sha256 {
             let message = "the archive is not the one that was announced: its SHA-256 differs";

@@ -105,7 +105,11 @@ fn decode(start: wire::Start) -> Result<Start, Status> {
         }
     };
     if release == 0 {
-        return Err(error::status(Problem::invalid("SW-RELEASE", "release", "it must be 1 or more")));
+        return Err(error::status(Problem::invalid(
+            "SW-RELEASE",
+            "release",
+            "it must be 1 or more",
+        )));
     }
     Ok(Start { deploy_id, epoch, release, spec: spec.map_err(error::status)?, hold, after_seq })
 }

@@ -85,11 +85,8 @@ pub async fn run(
     let unix = listener::bind_unix(&socket).map_err(file("listen on", &socket))?;
     let tasks = world.tasks.clone();
     let services = listen::services(&world, &deploys, &health).await;
-    let limits = listener::Limits {
-        connections: 256,
-        drain: config.grace,
-        ..listener::Limits::default()
-    };
+    let limits =
+        listener::Limits { connections: 256, drain: config.grace, ..listener::Limits::default() };
     let serving = CancellationToken::new();
     let joiner = join::Joiner {
         config: config.clone(),
@@ -129,10 +126,7 @@ fn part(act: &'static str, problem: slipway_proto::problem::Problem) -> Error {
     Error::Part { act, problem }
 }
 
-fn file(
-    act: &'static str,
-    path: &std::path::Path,
-) -> impl FnOnce(std::io::Error) -> Error {
+fn file(act: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.display().to_string();
     move |source| Error::File { act, path, source }
 }

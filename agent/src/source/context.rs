@@ -36,7 +36,11 @@ impl Verdict {
 
 /// Rewrites the archive at `path` as the context of `recipe`. The work is done while the stream is
 /// read, and ends with it.
-pub fn stream(path: &Path, limits: &Limits, recipe: &Recipe) -> (slipway_engine::build::Context, Verdict) {
+pub fn stream(
+    path: &Path,
+    limits: &Limits,
+    recipe: &Recipe,
+) -> (slipway_engine::build::Context, Verdict) {
     let (pieces, out) = mpsc::channel(PIECES);
     let verdict = Verdict::default();
     let job = Job {
@@ -71,9 +75,9 @@ impl Job {
         let context = slipway_archive::Context { root, extra: &extra };
         let mut out = Out { pieces, buffer: BytesMut::with_capacity(PIECE) };
         let written = slipway_archive::write_context(&self.path, &self.limits, &context, &mut out);
-        let result = written.map_err(Problem::from).and_then(|_| {
-            out.flush().map_err(|_| Problem::internal("the builder went away"))
-        });
+        let result = written
+            .map_err(Problem::from)
+            .and_then(|_| out.flush().map_err(|_| Problem::internal("the builder went away")));
         if let Err(problem) = result {
             // The receiver must be told, or it takes a part for the whole.
             let error = io::Error::other(problem.message.clone());

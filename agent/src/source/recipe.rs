@@ -92,8 +92,7 @@ fn generate(
     bases: &Bases,
 ) -> Result<Recipe, Problem> {
     let root = summary.root(MARKERS);
-    let contents =
-        slipway_archive::read_files(path, limits, root, slipway_dockerfile::INTEREST)?;
+    let contents = slipway_archive::read_files(path, limits, root, slipway_dockerfile::INTEREST)?;
     let below = |name: &String| match root {
         "" => Some(name.clone()),
         root => name.strip_prefix(root)?.strip_prefix('/').map(ToOwned::to_owned),

@@ -33,11 +33,7 @@ const EVERY: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes passes until `stop`.
-pub async fn run<O: Outside>(
-    world: Arc<World<O>>,
-    deploys: Deploys<O>,
-    stop: CancellationToken,
-) {
+pub async fn run<O: Outside>(world: Arc<World<O>>, deploys: Deploys<O>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Err(problem) = pass(&world, &deploys).await {
             warn!(code = %problem.code, "{}; the next pass tries again", problem.message);
@@ -125,11 +121,7 @@ async fn act_on<O: Outside>(
 }
 
 /// Makes a container of the serving release again, at the address that it had.
-async fn make<O: Outside>(
-    world: &World<O>,
-    record: &AppRecord,
-    name: &str,
-) -> Result<(), Problem> {
+async fn make<O: Outside>(world: &World<O>, record: &AppRecord, name: &str) -> Result<(), Problem> {
     let Some(serving) = &record.serving else { return Ok(()) };
     let Some(spec) = world.apps.spec(&record.key, serving.release).await? else {
         return Err(Problem::internal(format!("`{name}` is lost, and so is what it was made of")));

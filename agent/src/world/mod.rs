@@ -12,8 +12,8 @@ pub mod probe;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use names::Names;
 pub use front::Front;
+pub use names::Names;
 pub use outside::{Outside, Parts, Probe, STOPPED, Site, Traffic};
 use slipway_engine::{build::BuildLimits, container::Limits};
 use slipway_host::{clock::Clock, redact::Redactor};
@@ -112,10 +112,7 @@ impl<O: Outside> World<O> {
     ///
     /// # Errors
     /// Docker's, once it is not worth another try.
-    pub async fn patiently<T, F>(
-        &self,
-        mut call: impl FnMut() -> F,
-    ) -> slipway_engine::Result<T>
+    pub async fn patiently<T, F>(&self, mut call: impl FnMut() -> F) -> slipway_engine::Result<T>
     where
         F: Future<Output = slipway_engine::Result<T>>,
     {

@@ -87,10 +87,8 @@ pub trait Traffic: Send + Sync + 'static {
     fn urls(&self, site: &Site) -> Vec<String>;
 
     /// The generation that gets an app's requests now.
-    fn generation(
-        &self,
-        key: &AppKey,
-    ) -> impl Future<Output = Result<Option<u64>, Problem>> + Send;
+    fn generation(&self, key: &AppKey)
+    -> impl Future<Output = Result<Option<u64>, Problem>> + Send;
 
     /// Waits until nothing is open on a generation that gets no new requests, `limit` at most; then
     /// cuts what is left, and returns how much that was.

@@ -21,7 +21,12 @@ pub struct Direct {
 }
 
 impl Probe for Direct {
-    async fn http(&self, target: SocketAddr, path: &HealthPath, limit: Duration) -> io::Result<u16> {
+    async fn http(
+        &self,
+        target: SocketAddr,
+        path: &HealthPath,
+        limit: Duration,
+    ) -> io::Result<u16> {
         timeout(limit, status(target, path)).await?
     }
 

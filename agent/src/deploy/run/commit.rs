@@ -22,7 +22,10 @@ use crate::{
 };
 
 /// Retires the old release and keeps the new one. Safe to repeat from any point.
-pub(super) async fn run<O: Outside>(world: &World<O>, deployment: &Deployment) -> Result<(), Error> {
+pub(super) async fn run<O: Outside>(
+    world: &World<O>,
+    deployment: &Deployment,
+) -> Result<(), Error> {
     let (key, number) = (deployment.key(), deployment.opened.release);
     let before = world.apps.get(key).unwrap_or_else(|| AppRecord::new(key.clone()));
     let release = release(deployment);
@@ -34,7 +37,8 @@ pub(super) async fn run<O: Outside>(world: &World<O>, deployment: &Deployment) -
         after,
     };
     let recorded = moved.before.serving.as_ref().is_some_and(|it| it.deploy_id == deployment.id());
-    let old_grace = moved.before.serving.as_ref().map_or(deployment.spec.stop_grace, |it| it.stop_grace);
+    let old_grace =
+        moved.before.serving.as_ref().map_or(deployment.spec.stop_grace, |it| it.stop_grace);
     let mut cut = 0;
     let mut undoable = !recorded;
     for step in plan::commit(number, &world.names.images(key), &moved) {

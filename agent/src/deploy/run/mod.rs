@@ -109,7 +109,9 @@ async fn advance<O: Outside>(world: &World<O>, deployment: &Deployment) -> Resul
                 () = deployment.ordered(|it| it.commit) => None,
             };
             match reason {
-                Some(reason) => give_up(deployment, Halt::Interrupt(Interrupt::Aborted(reason))).await,
+                Some(reason) => {
+                    give_up(deployment, Halt::Interrupt(Interrupt::Aborted(reason))).await
+                }
                 None => deployment.mark(Mark::Committing).await,
             }
         }
@@ -151,7 +153,8 @@ async fn give_up(deployment: &Deployment, halt: Halt) -> Result<(), Error> {
         Halt::Interrupt(Interrupt::HoldOver) => {
             let hold = deployment.opened.hold;
             let message = format!("its caller has been gone for {hold:?}");
-            let problem = Problem::new(Kind::Timeout, "SW-HOLD-EXPIRED", message).hint("deploy again");
+            let problem =
+                Problem::new(Kind::Timeout, "SW-HOLD-EXPIRED", message).hint("deploy again");
             Failure::new(problem, Phase::Undo)
         }
     };

@@ -114,7 +114,8 @@ async fn network<O: Outside>(world: &World<O>, deployment: &Deployment) -> Resul
     let name = world.names.network(key);
     let mut taken: Vec<Subnet> = Vec::new();
     loop {
-        let all = world.patiently(|| world.engine().networks()).await.map_err(engine_failed(phase))?;
+        let all =
+            world.patiently(|| world.engine().networks()).await.map_err(engine_failed(phase))?;
         let others = all.iter().filter(|it| it.name != name).flat_map(|it| it.subnets.clone());
         let avoid = others.chain(taken.iter().copied()).collect();
         let subnet = world.addresses.subnet(key, avoid).await.map_err(failed(phase))?;
@@ -171,7 +172,9 @@ async fn make<O: Outside>(
         let spec = making.container(world, (n, name, address)).map_err(engine_failed(phase))?;
         match bring_up(world, &spec).await {
             Ok(id) => return Ok(Placed { name: name.to_owned(), id, address }),
-            Err(slipway_engine::Error::AddressTaken { .. }) if taken.len() < 4 => taken.push(address),
+            Err(slipway_engine::Error::AddressTaken { .. }) if taken.len() < 4 => {
+                taken.push(address)
+            }
             // Made by an earlier attempt, when something was different.
             Err(slipway_engine::Error::Taken { .. }) if taken.is_empty() => (),
             Err(error) => return Err(post_mortem(world, name, engine_failed(phase)(error)).await),
@@ -214,41 +217,44 @@ impl Making<'_> {
         world: &World<O>,
         (n, name, address): (u16, &str, Ipv4Addr),
     ) -> slipway_engine::Result<ContainerSpec> {
-    let Self { spec, release, deploy_id, image } = *self;
-    let key = &spec.key;
-    let mut labels = world.names.labels(key, release, deploy_id);
-    labels.insert(label::SERVICE.to_owned(), spec.service.to_string());
-    labels.insert(label::REPLICA.to_owned(), n.to_string());
-    let plain = spec.env.iter().map(|(name, value)| (name.to_string(), value.clone()));
-    let hidden =
-        spec.secrets.iter().map(|(name, value)| (name.to_string(), value.expose().to_owned()));
-    let port = ("PORT".to_owned(), image.port.to_string());
-    let env = [port].into_iter().chain(plain).chain(hidden);
-    let defaults = world.settings.limits;
-    Ok(ContainerSpec {
-        name: name.to_owned(),
-        image: image.id.parse()?,
-        command: spec.command.clone(),
-        env: env.map(|(name, value)| (name, Secret::new(value))).collect(),
-        labels,
-        network: Attachment {
-            network: world.names.network(key),
-            address,
-            aliases: vec![spec.service.to_string()],
-        },
-        mounts: spec
-            .volumes
-            .iter()
-            .map(|it| Mount { volume: world.names.volume(key, &it.name), path: it.path.to_string() })
-            .collect(),
-        limits: Limits {
-            memory_bytes: spec.resources.memory_bytes.unwrap_or(defaults.memory_bytes),
-            cpu_millis: spec.resources.cpu_millis.or(defaults.cpu_millis),
-            pids: spec.resources.pids.unwrap_or(defaults.pids),
-        },
-        restart: Restart::UnlessStopped,
-        stop_grace: spec.stop_grace,
-    })
+        let Self { spec, release, deploy_id, image } = *self;
+        let key = &spec.key;
+        let mut labels = world.names.labels(key, release, deploy_id);
+        labels.insert(label::SERVICE.to_owned(), spec.service.to_string());
+        labels.insert(label::REPLICA.to_owned(), n.to_string());
+        let plain = spec.env.iter().map(|(name, value)| (name.to_string(), value.clone()));
+        let hidden =
+            spec.secrets.iter().map(|(name, value)| (name.to_string(), value.expose().to_owned()));
+        let port = ("PORT".to_owned(), image.port.to_string());
+        let env = [port].into_iter().chain(plain).chain(hidden);
+        let defaults = world.settings.limits;
+        Ok(ContainerSpec {
+            name: name.to_owned(),
+            image: image.id.parse()?,
+            command: spec.command.clone(),
+            env: env.map(|(name, value)| (name, Secret::new(value))).collect(),
+            labels,
+            network: Attachment {
+                network: world.names.network(key),
+                address,
+                aliases: vec![spec.service.to_string()],
+            },
+            mounts: spec
+                .volumes
+                .iter()
+                .map(|it| Mount {
+                    volume: world.names.volume(key, &it.name),
+                    path: it.path.to_string(),
+                })
+                .collect(),
+            limits: Limits {
+                memory_bytes: spec.resources.memory_bytes.unwrap_or(defaults.memory_bytes),
+                cpu_millis: spec.resources.cpu_millis.or(defaults.cpu_millis),
+                pids: spec.resources.pids.unwrap_or(defaults.pids),
+            },
+            restart: Restart::UnlessStopped,
+            stop_grace: spec.stop_grace,
+        })
     }
 }
 
@@ -328,7 +334,9 @@ impl Check<'_> {
                 still_up(placed, &inspected)?;
             }
             match self.ask(world, placed).await {
-                Ok(()) if self.health.path.is_some() || SETTLED <= started.elapsed() => return Ok(()),
+                Ok(()) if self.health.path.is_some() || SETTLED <= started.elapsed() => {
+                    return Ok(());
+                }
                 Ok(()) => (),
                 Err(reason) => last = reason,
             }
@@ -336,7 +344,9 @@ impl Check<'_> {
                 let limit = self.health.timeout;
                 let message = format!("`{}` was not healthy after {limit:?}: {last}", placed.name);
                 let hint = match &self.health.path {
-                    Some(_) => "check the health path, and that the app listens on `$PORT` and 0.0.0.0",
+                    Some(_) => {
+                        "check the health path, and that the app listens on `$PORT` and 0.0.0.0"
+                    }
                     None => "check that the app listens on `$PORT` and on 0.0.0.0, not 127.0.0.1",
                 };
                 return Err(Problem::new(Kind::Timeout, "SW-HEALTH-TIMEOUT", message).hint(hint));
@@ -368,8 +378,9 @@ impl Check<'_> {
 fn still_up(placed: &Placed, it: &Container) -> Result<(), Problem> {
     if it.oom_killed {
         let message = format!("`{}` ran out of memory", placed.name);
-        return Err(Problem::new(Kind::Conflict, "SW-HEALTH-MEMORY", message)
-            .hint("give it more memory"));
+        return Err(
+            Problem::new(Kind::Conflict, "SW-HEALTH-MEMORY", message).hint("give it more memory")
+        );
     }
     if it.running() && it.restart_count == 0 {
         return Ok(());
@@ -379,8 +390,7 @@ fn still_up(placed: &Placed, it: &Container) -> Result<(), Problem> {
         (None, Some(code)) => format!("`{}` ended with exit code {code}", placed.name),
         (None, None) => format!("`{}` did not stay up ({})", placed.name, it.status),
     };
-    Err(Problem::new(Kind::Conflict, "SW-HEALTH-EXITED", message)
-        .hint("its last lines say why"))
+    Err(Problem::new(Kind::Conflict, "SW-HEALTH-EXITED", message).hint("its last lines say why"))
 }
 
 /// Adds what can still be learned of a container before it is removed.

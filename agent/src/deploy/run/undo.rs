@@ -29,7 +29,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 const OLD_LIMIT: Duration = Duration::from_mins(1);
 
 /// Puts everything back. Safe to repeat from any point.
-pub(super) async fn run<O: Outside>(world: &World<O>, deployment: &Deployment) -> Result<(), Error> {
+pub(super) async fn run<O: Outside>(
+    world: &World<O>,
+    deployment: &Deployment,
+) -> Result<(), Error> {
     let begun = deployment.recorder.begin(Phase::Undo).await;
     let (key, number) = (deployment.key(), deployment.opened.release);
     let record = world.apps.get(key).unwrap_or_else(|| AppRecord::new(key.clone()));
