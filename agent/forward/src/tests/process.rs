@@ -53,7 +53,8 @@ impl Drop for Sweep {
                 && line.contains(&folder)
                 && let Ok(pid) = pid
             {
-                drop(kill(Pid::from_raw(pid), Signal::SIGKILL));
+                // It may be gone already.
+                kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap_or_default();
             }
         }
     }

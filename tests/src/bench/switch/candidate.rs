@@ -52,7 +52,7 @@ pub(super) struct Candidate {
 }
 
 enum Way {
-    L7 { switch: Forwarder, client: Client, generation: u64, last: String },
+    L7 { switch: Forwarder, client: Client, generation: u64 },
     L4(L4),
     HaProxy { process: Child, socket: PathBuf, slot: usize },
     Nft,
@@ -101,14 +101,13 @@ impl Candidate {
     }
 
     /// Moves traffic to `new`. New requests must reach it from when this returns.
-    pub(super) async fn flip(&mut self, _place: &Place, new: &Container) -> anyhow::Result<()> {
+    pub(super) async fn flip(&mut self, new: &Container) -> anyhow::Result<()> {
         match &mut self.way {
-            Way::L7 { client, generation, last, .. } => {
+            Way::L7 { client, generation, .. } => {
                 *generation += 1;
                 let release = new.name.clone();
                 let route = Route { generation: *generation, release, targets: vec![new.address] };
                 client.set("bench", &route).await?;
-                last.clone_from(&new.name);
             }
             Way::L4(l4) => l4.flip(new.address),
             Way::HaProxy { socket, slot, .. } => {
@@ -233,7 +232,7 @@ async fn l7(dir: &Path, first: &Container) -> anyhow::Result<Way> {
     let switch = Forwarder::start(config, None).await?;
     let route = Route { generation: 1, release: first.name.clone(), targets: vec![first.address] };
     client.set("bench", &route).await?;
-    Ok(Way::L7 { switch, client, generation: 1, last: first.name.clone() })
+    Ok(Way::L7 { switch, client, generation: 1 })
 }
 
 fn l4(socket: &Path, first: &Container) -> anyhow::Result<L4> {

@@ -26,7 +26,11 @@ use std::{
 use anyhow::Context as _;
 use tokio::time::sleep;
 
-use self::{candidate::Candidate, load::Load, place::Place};
+use self::{
+    candidate::Candidate,
+    load::Load,
+    place::{Container, Place},
+};
 
 /// How long an old container may take to drain before it is stopped all the same.
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
@@ -95,15 +99,32 @@ async fn measure(
     name: &str,
     row: &mut Row,
 ) -> anyhow::Result<()> {
-    let mut old = place.container().await?;
-    let mut candidate = Candidate::start(name, place, &old).await?;
+    let first = place.container().await?;
+    let mut candidate = Candidate::start(name, place, &first).await?;
     let start = Instant::now();
     let load = Load::start(candidate.address, options.busy, options.paced, !options.quick);
+    let outcome = flips(options.flips, place, &mut candidate, &load, first, row).await;
+    row.tally.add(load.finish().await);
+    row.secs += start.elapsed().as_secs_f64();
+    // Before an error is reported, so that no process stays behind.
+    candidate.end().await?;
+    place.remove(&outcome?).await
+}
+
+/// Moves traffic from container to container, and returns the last one.
+async fn flips(
+    count: u32,
+    place: &Place,
+    candidate: &mut Candidate,
+    load: &Load,
+    mut old: Container,
+    row: &mut Row,
+) -> anyhow::Result<Container> {
     sleep(MARGIN).await;
-    for _ in 0..options.flips {
+    for _ in 0..count {
         let new = place.container().await?;
         let flip = Instant::now();
-        candidate.flip(place, &new).await?;
+        candidate.flip(&new).await?;
         row.flips.push(flip.elapsed().as_secs_f64() * 1e3);
         load.expect(&new.name);
         let drain = Instant::now();
@@ -117,10 +138,7 @@ async fn measure(
         sleep(Duration::from_millis(300)).await;
     }
     sleep(MARGIN).await;
-    row.tally.add(load.finish().await);
-    row.secs += start.elapsed().as_secs_f64();
-    candidate.end().await?;
-    place.remove(&old).await
+    Ok(old)
 }
 
 fn table(rows: &BTreeMap<&'static str, Row>) -> String {

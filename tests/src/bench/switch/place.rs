@@ -98,8 +98,9 @@ impl Place {
         for id in ours.unwrap_or_default().split_whitespace() {
             drop(docker(&["rm", "-f", id]).await);
         }
-        // Fails when there is none.
+        // These fail when there is none.
         drop(docker(&["network", "rm", NETWORK]).await);
+        drop(docker(&["rmi", IMAGE]).await);
     }
 }
 
