@@ -1,6 +1,6 @@
 //! Sockets that pass from one process to the next, and the successor itself.
 //!
-//! Each process answers on a control socket of its own, `<control>.<pid>`; the public name is a
+//! Each process answers on a control socket of its own, `<control>.<pid>-<time>`; the public name is a
 //! symbolic link to the one in charge. So a successor takes over with one rename, and can still ask
 //! the process before it.
 
@@ -19,6 +19,7 @@ use std::{
 };
 
 use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
+use slipway_host::clock::Clock;
 use tokio::{
     net::UnixListener,
     process::{Child, Command},
@@ -102,19 +103,10 @@ pub(crate) fn bind_control(public: &Path) -> Result<(UnixListener, PathBuf), Err
             slipway_host::fs::remove(&entry.path()).map_err(listen)?;
         }
     }
-    let pid = std::process::id();
-    let names = (0..16_u8).map(|nth| match nth {
-        0 => format!("{prefix}{pid}"),
-        _ => format!("{prefix}{pid}-{nth}"),
-    });
-    let mut last = Error::InUse { path: public.to_owned() };
-    for path in names.map(|it| folder.join(it)) {
-        match bind(&path, 0o600) {
-            Ok(listener) => return Ok((listener, path)),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    // Never a name that was used before: who knows a process by it must not find another one.
+    let (pid, now) = (std::process::id(), Clock::system().now_micros() & 0xffff_ffff);
+    let private = folder.join(format!("{prefix}{pid}-{now:08x}"));
+    Ok((bind(&private, 0o600)?, private))
 }
 
 /// Makes the public name lead to `private`.
