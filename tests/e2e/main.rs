@@ -1,3 +1,8 @@
 //! Real programs, real Docker: one deployment of each source and everything that can go wrong with it.
 
+mod failure;
 mod fixtures;
+mod input;
+mod kill;
+mod load;
+mod sources;

@@ -7,8 +7,8 @@ use bollard::{
     Docker,
     auth::DockerCredentials,
     query_parameters::{
-        CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-        PushImageOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+        CreateImageOptionsBuilder, ListContainersOptionsBuilder, PushImageOptionsBuilder,
+        RemoveImageOptionsBuilder, TagImageOptionsBuilder,
     },
 };
 use bytes::Bytes;
@@ -84,12 +84,12 @@ pub async fn remove_image(docker: &Docker, name: &str) {
     drop(docker.remove_image(name, Some(options), None).await);
 }
 
-/// Names of the images that carry a label.
-pub async fn images(docker: &Docker, label: &str) -> Result<Vec<String>> {
-    let filters = HashMap::from([("label", vec![label])]);
-    let options = ListImagesOptionsBuilder::default().filters(&filters).build();
-    let found = docker.list_images(Some(options)).await.context("list images")?;
-    Ok(found.into_iter().flat_map(|it| it.repo_tags).collect())
+/// Whether an image was made by [`crate::base`]. Images that are built on it inherit its label, so
+/// only names that are asked for may be judged by it.
+pub async fn is_fixture(docker: &Docker, name: &str) -> bool {
+    let inspected = docker.inspect_image(name).await.ok();
+    let labels = inspected.and_then(|it| it.config).and_then(|it| it.labels);
+    labels.is_some_and(|it| it.contains_key(LABEL))
 }
 
 /// Names of the containers that carry a label, running or not.

@@ -40,3 +40,10 @@ pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("look for a free port")?;
     listener.local_addr().context("ask for the address")
 }
+
+/// An HTTP client that goes nowhere by itself: no proxy, and a TLS provider that it insists on.
+pub fn http_client() -> Result<reqwest::Client> {
+    // A second provider is refused, and is the same one.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().build().context("make an HTTP client")
+}

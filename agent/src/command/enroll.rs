@@ -16,6 +16,7 @@ const MAX_TOKEN: u64 = 4 << 10;
 
 /// How to join.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[group(id = "how")]
 pub struct Enroll {
     /// Address and port of the control plane; without it the join file is used.
     #[arg(long, value_name = "HOST:PORT", requires = "token_file")]

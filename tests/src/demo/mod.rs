@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result};
 pub use stage::Stage;
 pub use tell::Tell;
 
-use crate::docker;
+use crate::{base, docker};
 
 /// Runs the demo; `keep` leaves it all running afterwards.
 pub async fn run(dir: PathBuf, keep: bool) -> Result<()> {
@@ -41,8 +41,10 @@ pub async fn down(dir: PathBuf) -> Result<()> {
         }
     }
     let docker = docker::connect().await?;
-    for image in docker::images(&docker, docker::LABEL).await? {
-        docker::remove_image(&docker, &image).await;
+    for image in [base::BUSYBOX, base::PYTHON] {
+        if docker::is_fixture(&docker, image).await {
+            docker::remove_image(&docker, image).await;
+        }
     }
     tell.line("The demo's processes, containers, networks and images are gone.");
     Ok(())

@@ -85,7 +85,7 @@ impl Stage {
 
     /// Asks a URL until it answers with this text, for a moment; and says so.
     pub async fn expect(&self, url: &str, path: &str, text: &str) -> Result<()> {
-        let client = reqwest::Client::builder().no_proxy().build().context("make a client")?;
+        let client = crate::http_client()?;
         let start = Instant::now();
         let url = format!("{}{path}", url.trim().trim_end_matches('/'));
         let got = client.get(&url).timeout(Duration::from_secs(10)).send().await;

@@ -78,7 +78,7 @@ impl Lab {
 
     /// The id of a part's process, as `dev up` noted it.
     pub fn pid(&self, part: Part) -> Result<i32> {
-        let path = self.dir().join(format!("run/{}.pid", part.name()));
+        let path = self.dir().join(format!("pid/{}.pid", part.name()));
         let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let mark: Mark = serde_json::from_slice(&text).context("read a pid file")?;
         Ok(mark.pid)

@@ -174,7 +174,7 @@ impl Lab {
 
     /// Asks an app, and gives status and body.
     pub async fn get(&self, place: &Place, path: &str) -> Result<(u16, String)> {
-        let client = reqwest::Client::builder().no_proxy().build().context("make a client")?;
+        let client = crate::http_client()?;
         let request = client
             .get(format!("http://{}{path}", place.address))
             .header("host", &place.host)

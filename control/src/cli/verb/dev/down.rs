@@ -47,8 +47,13 @@ pub(super) async fn run(args: Args, shell: &Shell<'_>) -> Result<(), Error> {
     if args.purge {
         spinner.say("removing apps");
         sweep::run(&settings.name_prefix).await?;
-        let path = place.dir().to_owned();
-        fs::remove_all(&path).map_err(|source| Error::File { action: "remove", path, source })?;
+        for path in [place.run_dir(), place.dir().to_owned()] {
+            fs::remove_all(&path).map_err(|source| Error::File {
+                action: "remove",
+                path,
+                source,
+            })?;
+        }
         let mut contexts = Contexts::load(shell.environment)?;
         contexts.contexts.remove(&settings.context);
         contexts.current.take_if(|it| *it == settings.context);

@@ -7,13 +7,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use slipway_host::fs;
 
 use super::Where;
 use crate::cli::{Environment, Error};
 
-/// A unix socket's path may have 107 bytes; ours adds up to 32 to the folder.
-const LONGEST_DIR: usize = 75;
 const LIMIT: u64 = 64 << 10;
 
 /// Settings of a development installation.
@@ -85,12 +84,6 @@ impl Place {
             path: dir.clone(),
             source,
         })?;
-        if dir.as_os_str().len() > LONGEST_DIR {
-            return Err(Error::local(
-                format!("the folder `{}` is too deep for unix sockets", dir.display()),
-                format!("choose one of at most {LONGEST_DIR} characters with --dir"),
-            ));
-        }
         Ok(Self { dir })
     }
 
@@ -124,9 +117,12 @@ impl Place {
         self.dir.join("agent")
     }
 
-    /// Sockets.
+    /// Sockets. Not below the folder, which nginx's workers may not enter, and whose path may be too
+    /// long for a socket's.
     pub(super) fn run_dir(&self) -> PathBuf {
-        self.dir.join("run")
+        let digest = Sha256::digest(self.dir.as_os_str().as_encoded_bytes());
+        let name: String = hex::encode(digest).chars().take(8).collect();
+        Path::new("/run").join(format!("slipway-{name}"))
     }
 
     /// What the programs print.
@@ -136,7 +132,7 @@ impl Place {
 
     /// How a program is known again.
     pub(super) fn pid_file(&self, program: &str) -> PathBuf {
-        self.dir.join("run").join(format!("{program}.pid"))
+        self.dir.join("pid").join(format!("{program}.pid"))
     }
 
     /// The pid file of the agent's nginx.
@@ -164,8 +160,7 @@ impl Place {
     /// Makes the folders and writes the settings.
     pub(super) fn save(&self, settings: &Settings) -> Result<(), Error> {
         let folders = [self.dir.clone(), self.control_dir(), self.agent_dir(), self.run_dir()];
-        for path in folders.into_iter().chain([self.dir.join("log")]) {
-            // nginx's workers, who are somebody else, have to reach the socket.
+        for path in folders.into_iter().chain(["log", "pid"].map(|it| self.dir.join(it))) {
             fs::make_dir(&path, 0o755).map_err(|source| Error::File {
                 action: "make",
                 path: path.clone(),
@@ -230,8 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_too_deep_for_sockets_is_refused() {
-        let place = Where { dir: Some(PathBuf::from("/").join("x".repeat(90))) };
-        assert!(Place::of(&place, &Environment::default()).is_err());
+    fn sockets_of_two_installations_are_apart_and_short() {
+        let place = |dir: String| Place { dir: PathBuf::from(dir) };
+        let (one, two) = (place("/a".repeat(60)), place("/b".to_owned()));
+        assert_ne!(one.run_dir(), two.run_dir());
+        assert!(one.run_dir().as_os_str().len() < 40);
     }
 }
