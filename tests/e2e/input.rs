@@ -43,7 +43,7 @@ const SOURCES: &[(&[&str], &str)] = &[
     (&["--git", "ext::sh -c id"], "SW-GIT"),
     (&["--git", "https://u:p@example.com/x"], "SW-GIT-USERINFO"),
     (&["--git", "http://169.254.169.254/x"], "SW-GIT"),
-    (&["--git", "https://example.com/x", "--ref", "--help"], "SW-REF"),
+    (&["--git", "https://example.com/x", "--ref=--help"], "SW-REF"),
     (&["--git", "https://example.com/x", "--ref", "a..b"], "SW-REF"),
     (&["--git", "https://example.com/x", "--ref", "main;id"], "SW-REF"),
     (&["--image", "UPPER/x"], "SW-IMAGE"),
