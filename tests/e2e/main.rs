@@ -1,4 +1,5 @@
 //! Real programs, real Docker: one deployment of each source and everything that can go wrong with it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod failure;
 mod fixtures;
