@@ -45,7 +45,8 @@ async fn survives_every_kill(part: Part) {
         let mut process =
             lab.restart_with(part, &[("SLIPWAY_FAILPOINT", point.as_str())]).await.unwrap();
         let ends = async {
-            process.ended(Duration::from_secs(60)).await.ok();
+            // It may also outlive a point that this deployment does not pass again.
+            drop(process.ended(Duration::from_secs(60)).await);
             lab.up().await.unwrap();
         };
         let (said, ()) = tokio::join!(lab.slipway(&deploy), ends);

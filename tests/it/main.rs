@@ -1,4 +1,4 @@
 //! Tests within one process, and of the house itself.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 mod house;
