@@ -21,6 +21,7 @@ demo-down: ## Removes what `make demo KEEP=1` left
 
 test: ## Runs every test; needs root for Docker
 	packaging/dev/prepare test
+	$(CARGO) build --locked --workspace --bins
 	$(CARGO) nextest run --locked --workspace
 	$(CARGO) test --locked --workspace --doc --quiet
 
@@ -33,7 +34,7 @@ lint: ## Form, lints, docs, licenses, protos, texts
 	$(VENV)/buf lint
 	$(VENV)/buf breaking --against proto/frozen/slipway.binpb
 	$(CARGO) machete
-	$(CARGO) deny --offline --log-level error check licenses bans sources
+	$(CARGO) deny --log-level error check licenses bans sources
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
