@@ -37,7 +37,7 @@ impl<O: Outside> Acts<O> {
     /// # Errors
     /// There is no such app, it is busy, or Docker's and nginx's.
     pub async fn stop(&self, key: &AppKey) -> Result<(), Problem> {
-        let _claim = self.deploys.claim(key, "stopped")?;
+        let _claim = self.deploys.claim(key, "stopped").await?;
         let (record, _) = self.serving(key)?;
         self.intend(key, true).await?;
         halt(&self.world, &record).await
@@ -48,7 +48,7 @@ impl<O: Outside> Acts<O> {
     /// # Errors
     /// There is no such app, it is busy or does not become healthy, or Docker's and nginx's.
     pub async fn start(&self, key: &AppKey) -> Result<(), Problem> {
-        let _claim = self.deploys.claim(key, "started")?;
+        let _claim = self.deploys.claim(key, "started").await?;
         let (record, release) = self.serving(key)?;
         for placed in &release.containers {
             self.world.patiently(|| self.world.engine().start(&placed.name)).await?;
@@ -65,7 +65,7 @@ impl<O: Outside> Acts<O> {
     /// # Errors
     /// There is no such app, it is busy or does not become healthy, or Docker's and nginx's.
     pub async fn restart(&self, key: &AppKey) -> Result<(), Problem> {
-        let _claim = self.deploys.claim(key, "restarted")?;
+        let _claim = self.deploys.claim(key, "restarted").await?;
         let (record, release) = self.serving(key)?;
         let (engine, traffic) = (self.world.engine(), self.world.traffic());
         let site = record.site();
@@ -88,7 +88,7 @@ impl<O: Outside> Acts<O> {
     /// # Errors
     /// It is busy, or Docker's and nginx's; asked again, it goes on.
     pub async fn remove(&self, key: &AppKey, volumes: Volumes) -> Result<(), Problem> {
-        let _claim = self.deploys.claim(key, "removed")?;
+        let _claim = self.deploys.claim(key, "removed").await?;
         let world = &self.world;
         let known = world.apps.get(key);
         if known.is_some() {

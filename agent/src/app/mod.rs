@@ -12,6 +12,8 @@ mod address;
 pub mod logs;
 pub mod record;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use act::{Acts, Volumes};

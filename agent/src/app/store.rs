@@ -21,7 +21,7 @@ use super::record::AppRecord;
 use crate::deploy::write_failed;
 
 /// Most apps on one server.
-pub const MAX_APPS: usize = 200;
+const MAX_APPS: usize = 200;
 const MAX_FILE: u64 = 1 << 20;
 
 /// The records of all apps. Cheap to clone.
@@ -50,7 +50,7 @@ impl Store {
                     records.insert(record.key.clone(), record);
                 }
                 Ok(Some(_)) => {
-                    warn!(path = %path.display(), "passed over the record of another app")
+                    warn!(path = %path.display(), "passed over the record of another app");
                 }
                 Ok(None) => (),
                 Err(error) => {
@@ -246,7 +246,11 @@ mod tests {
     async fn a_record_outlives_the_process() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        store.update(&key(), |it| Ok(it.epoch = 7)).await.unwrap();
+        let raise = |it: &mut AppRecord| {
+            it.epoch = 7;
+            Ok(())
+        };
+        store.update(&key(), raise).await.unwrap();
         let record = Store::open(dir.path()).unwrap().get(&key()).unwrap();
         assert_eq!(record.epoch, 7);
         store.remove(&key()).await.unwrap();

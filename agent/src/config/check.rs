@@ -165,9 +165,8 @@ fn ports(text: Option<String>) -> Result<RangeInclusive<u16>, Error> {
     let wrong = || setting("app-ports", "must be written as 20000-20999, within 1024 to 65535");
     let Some(text) = text else { return Ok(20_000..=20_999) };
     let (from, to) = text.split_once('-').ok_or_else(wrong)?;
-    let (from, to) = match (from.trim().parse(), to.trim().parse()) {
-        (Ok(from), Ok(to)) => (from, to),
-        _ => return Err(wrong()),
+    let (Ok(from), Ok(to)) = (from.trim().parse(), to.trim().parse()) else {
+        return Err(wrong());
     };
     if from < 1_024 || to < from { Err(wrong()) } else { Ok(from..=to) }
 }

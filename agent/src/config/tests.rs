@@ -75,7 +75,7 @@ fn the_packaged_file_explains_every_setting_with_its_default() {
     let config = load_from(Some(&uncommented), &[], Layer::default()).unwrap();
     let default = load_from(None, &[], Layer::default()).unwrap();
     assert_eq!(format!("{config:?}"), format!("{default:?}"));
-    for key in super::layer::KEYS {
+    for key in layer::KEYS {
         assert!(text.contains(key), "{key} is not explained");
     }
 }

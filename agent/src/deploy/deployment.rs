@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     Error,
     event::{Event, Failure, Phase},
-    record::{Facts, Mark, Opened, Placed, State},
+    record::{Facts, Mark, Opened, State},
     recorder::Recorder,
     spool::Spool,
 };
@@ -117,9 +117,9 @@ impl Deployment {
         Ok(())
     }
 
-    /// Remembers a container that runs, before the journal does.
-    pub(super) fn containers(&self) -> Vec<Placed> {
-        self.facts().containers.clone()
+    /// Whether observers can see the last event; the state here follows a moment later.
+    pub(super) fn has_told_all(&self) -> bool {
+        self.recorder.durable().borrow().over
     }
 
     /// Waits for an order.

@@ -37,6 +37,8 @@ mod recover;
 mod registry;
 pub mod run;
 mod spool;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use deployment::Handle;
 pub use error::Error;

@@ -5,7 +5,10 @@
 //! the order in the file is the order of the world, nobody sees an event that a power cut could
 //! take back, and a build that prints fast costs one sync per batch rather than per line.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use slipway_host::{Chain, clock::Clock};
 use tokio::{
@@ -17,7 +20,7 @@ use tracing::{Instrument as _, warn};
 
 use super::{
     Error,
-    event::{Event, Failure, Phase, Progress, Stamped, StepState, plain},
+    event::{Event, Phase, Progress, Stamped, StepState, plain},
     journal::Journal,
     record::{Facts, Mark, Record},
 };
@@ -53,6 +56,8 @@ pub(super) struct Recorder {
     queue: mpsc::Sender<Entry>,
     durable: watch::Receiver<Durable>,
     closed: CancellationToken,
+    /// The phase that began last.
+    last: Arc<Mutex<Option<(Phase, Instant)>>>,
 }
 
 impl std::fmt::Debug for Entry {
@@ -84,7 +89,7 @@ impl Recorder {
         };
         let closed = CancellationToken::new();
         tasks.spawn(writer.run(entries, closed.clone()).in_current_span());
-        Self { queue, durable, closed }
+        Self { queue, durable, closed, last: Arc::default() }
     }
 
     /// Ends the writer once it has written what waits: the deployment is over, or the agent stops.
@@ -127,8 +132,10 @@ impl Recorder {
 
     /// Says that a phase begins.
     pub(super) async fn begin(&self, phase: Phase) -> Begun {
+        let at = Instant::now();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((phase, at));
         self.send(Event::Step { phase, state: StepState::Started, elapsed: None }).await;
-        Begun { phase, at: Instant::now() }
+        Begun { phase, at }
     }
 
     /// Says that a phase ended well.
@@ -137,16 +144,13 @@ impl Recorder {
         self.send(Event::Step { phase, state: StepState::Done, elapsed }).await;
     }
 
-    /// Says that a phase failed, and how.
-    pub(super) async fn failed(
-        &self,
-        since: Option<Instant>,
-        failure: Failure,
-    ) -> Result<(), Error> {
-        let elapsed = since.map(|it| it.elapsed());
-        let (phase, state) = (failure.phase, StepState::Failed);
-        self.send(Event::Step { phase, state, elapsed }).await;
-        self.event(Event::Failed(failure), None).await
+    /// Says that a phase failed, if it had begun.
+    pub(super) async fn broke(&self, phase: Phase) {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, at)) = last.filter(|it| it.0 == phase) {
+            let elapsed = Some(at.elapsed());
+            self.send(Event::Step { phase, state: StepState::Failed, elapsed }).await;
+        }
     }
 
     async fn send(&self, event: Event) {
@@ -175,8 +179,8 @@ impl Recorder {
 /// A phase that began.
 #[derive(Debug)]
 pub(super) struct Begun {
-    pub(super) phase: Phase,
-    pub(super) at: Instant,
+    phase: Phase,
+    at: Instant,
 }
 
 struct Writer {
@@ -205,12 +209,9 @@ impl Writer {
             for entry in batch.drain(..) {
                 self.encode(entry, &mut records, &mut waiting);
             }
-            let result;
-            (self.journal, result) = match write(self.journal, records).await {
-                Some(it) => it,
-                // The write was lost with its thread: the process is going down.
-                None => return,
-            };
+            // A write that is lost with its thread: the process is going down.
+            let Some((journal, result)) = write(self.journal, records).await else { return };
+            self.journal = journal;
             match &result {
                 Ok(()) => {
                     let durable = Durable { len: self.journal.len(), over: self.over };

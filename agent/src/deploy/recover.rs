@@ -8,15 +8,16 @@
 use std::{fs, path::Path, sync::Arc};
 
 use slipway_host::Chain;
+use slipway_proto::problem::Problem;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::{
     Deploys, Error,
     deployment::Deployment,
-    event::Phase,
+    event::{Event, Failure, Phase},
     journal::Journal,
-    record::{Facts, Opened, Record, State},
+    record::{Facts, Mark, Opened, Record, State},
     recorder::Recorder,
     registry::{Holder, Inner, blocking, spool},
 };
@@ -67,7 +68,7 @@ impl<O: Outside> Inner<O> {
         self: &Arc<Self>,
         journal: Journal,
         opened: Opened,
-        mut facts: Facts,
+        facts: Facts,
     ) -> Result<(), Error> {
         let (key, release) = (opened.app.clone(), opened.release);
         let id = opened.deploy_id;
@@ -79,16 +80,9 @@ impl<O: Outside> Inner<O> {
                 return Ok(());
             }
         };
-        let whole = self.world.apps.spec(&key, release).await;
-        let spec = match whole {
-            Ok(Some(spec)) => spec,
-            Ok(None) | Err(_) => {
-                warn!(deploy.id = %id, "the specification with its secrets is gone");
-                // Without its secrets nothing may be started; what is started may go on.
-                facts.failed |= facts.state == State::Preparing;
-                opened.spec.clone()
-            }
-        };
+        let whole = self.world.apps.spec(&key, release).await.ok().flatten();
+        let lost = whole.is_none();
+        let spec = whole.unwrap_or_else(|| opened.spec.clone());
         info!(deploy.id = %id, app = %key, state = ?facts.state, "found a deployment; it goes on");
         let dir = self.dir(id);
         let spool = spool(&spec, &facts, &dir).await?;
@@ -99,6 +93,12 @@ impl<O: Outside> Inner<O> {
         let deployment = Arc::new(Deployment::new(opened, spec, dir, parts, spool));
         deployment.fence(self.world.apps.get(&key).map_or(0, |it| it.epoch));
         deployment.say(phase, "the agent was restarted; the deployment goes on").await;
+        if lost && deployment.state() == State::Preparing {
+            // Without its secrets nothing may be started; what is started may go on.
+            let message = "what the release is, with its secrets, is lost";
+            let failure = Failure::new(Problem::internal(message), phase);
+            deployment.announce(Event::Failed(failure), Mark::Undoing).await?;
+        }
         self.launch(deployment, claim);
         Ok(())
     }

@@ -36,8 +36,8 @@ use crate::{
 
 /// How `watch` names what it does to an app.
 pub(crate) const REPAIRED: &str = "repaired";
-/// How long a deployment waits for that.
-const REPAIR: Duration = Duration::from_secs(30);
+/// How long others wait for an app that is about to be let go.
+const LETTING_GO: Duration = Duration::from_secs(30);
 /// Deployments that are remembered after their end.
 const REMEMBERED: usize = 50;
 
@@ -140,12 +140,17 @@ impl<O: Outside> Deploys<O> {
     }
 
     /// Takes an app for something other than a deployment, `act` being how it is named to others:
-    /// `stopped`, `removed`.
+    /// `stopped`, `removed`. Waits a moment when whoever has it is about to let it go.
     ///
     /// # Errors
     /// [`Error::Busy`].
-    pub fn claim(&self, key: &AppKey, act: &'static str) -> Result<Claim, Error> {
-        self.0.claim(key, Holder::Act(act))
+    pub async fn claim(&self, key: &AppKey, act: &'static str) -> Result<Claim, Error> {
+        self.0.claim_soon(key, Holder::Act(act)).await
+    }
+
+    /// As [`Deploys::claim`], without waiting; none when someone has it.
+    pub fn try_claim(&self, key: &AppKey, act: &'static str) -> Option<Claim> {
+        self.0.claim(key, Holder::Act(act)).ok()
     }
 
     /// The deployment of an app that has not ended.
@@ -161,14 +166,6 @@ impl<O: Outside> Deploys<O> {
         let table = self.0.table();
         let deployed = table.claims.iter().filter(|it| matches!(it.1, Holder::Deployment(_)));
         deployed.map(|it| it.0.clone()).collect()
-    }
-
-    /// The release that a running deployment serves already, with its containers.
-    pub(crate) fn moved(&self, key: &AppKey) -> Option<(u64, Vec<super::Placed>)> {
-        let id = self.running(key)?;
-        let deployment = self.0.table().running.get(&id).cloned()?;
-        let state = deployment.state();
-        state.serves_new().then(|| (deployment.opened.release, deployment.containers()))
     }
 }
 
@@ -207,15 +204,24 @@ impl<O: Outside> Inner<O> {
         Ok(Claim { table: Arc::clone(&self.table), key: key.clone() })
     }
 
-    /// Claims an app; waits a moment when the agent itself is about to let it go.
+    /// Claims an app; waits a moment when whoever has it is about to let it go.
     async fn claim_soon(&self, key: &AppKey, holder: Holder) -> Result<Claim, Error> {
-        let deadline = tokio::time::Instant::now() + REPAIR;
-        loop {
-            let repaired = self.table().claims.get(key) == Some(&Holder::Act(REPAIRED));
-            if !repaired || deadline < tokio::time::Instant::now() {
-                return self.claim(key, holder);
+        let deadline = tokio::time::Instant::now() + LETTING_GO;
+        while self.is_letting_go(key) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.claim(key, holder)
+    }
+
+    /// Whether an app is only being repaired, or its deployment has told its last event.
+    fn is_letting_go(&self, key: &AppKey) -> bool {
+        let table = self.table();
+        match table.claims.get(key) {
+            Some(Holder::Act(act)) => *act == REPAIRED,
+            Some(Holder::Deployment(id)) => {
+                table.running.get(id).is_some_and(|it| it.has_told_all())
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            None => false,
         }
     }
 
@@ -344,7 +350,7 @@ impl<O: Outside> Inner<O> {
     /// A host name belongs to one app.
     fn domains_free(&self, spec: &AppSpec) -> Result<(), Problem> {
         let records = self.world.apps.all().into_iter().filter(|it| it.key != spec.key);
-        let serving = records.flat_map(|it| it.serving.map(|old| (it.key, old.domains)));
+        let serving = records.filter_map(|it| it.serving.map(|old| (it.key, old.domains)));
         let running = {
             let table = self.table();
             let others = table.running.values().filter(|it| *it.key() != spec.key);
@@ -366,7 +372,8 @@ impl<O: Outside> Inner<O> {
     pub(super) fn launch(self: &Arc<Self>, deployment: Arc<Deployment>, claim: Claim) {
         self.table().running.insert(deployment.id(), Arc::clone(&deployment));
         let inner = Arc::clone(self);
-        let span = info_span!("deploy", deploy.id = %deployment.id(), app = %deployment.key());
+        let (id, app) = (deployment.id(), deployment.key());
+        let span = info_span!(parent: None, "deploy", deploy.id = %id, app = %app);
         let task = async move {
             run::drive(&inner.world, &deployment).await;
             deployment.recorder.close();

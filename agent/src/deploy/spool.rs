@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -20,7 +20,6 @@ pub(super) struct Spool(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
     size: u64,
     sha256: [u8; 32],
     state: Mutex<Written>,
@@ -58,12 +57,7 @@ impl Spool {
             have = have.saturating_add(u64::try_from(n).unwrap_or(0));
         }
         let state = Mutex::new(Written { file, have, hash });
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), size, sha256, state })))
-    }
-
-    /// The file.
-    pub(super) fn path(&self) -> &Path {
-        &self.0.path
+        Ok(Self(Arc::new(Inner { size, sha256, state })))
     }
 
     /// From which byte on the archive is still missing.

@@ -92,7 +92,7 @@ impl<O: Outside> ImageService for ImageRpc<O> {
         let world = Arc::clone(&self.world);
         let mut pull = JoinSet::new();
         pull.spawn(async move {
-            world.engine().pull(&reference.to_string(), credentials.as_ref(), tell).await
+            world.engine().pull(reference.as_str(), credentials.as_ref(), tell).await
         });
         let replies = stream::unfold(Some((layers, pull)), |state| async move {
             let (mut layers, mut pull) = state?;

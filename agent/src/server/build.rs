@@ -1,11 +1,17 @@
 //! The parts of the agent, made of its configuration.
 
-use std::{net::IpAddr, net::Ipv4Addr, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use slipway_engine::{Docker, network::Subnet};
 use slipway_forward::Client;
 use slipway_host::{clock::Clock, fs, redact::Redactor};
 use slipway_proto::problem::Problem;
+use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Error, file, part};
@@ -15,6 +21,9 @@ use crate::{
     proxy::{self, Nginx},
     world::{Front, Names, Parts, Settings, World, probe::Direct},
 };
+
+/// How long an agent that is ending may still hold the state folder.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Docker, nginx with our switch, and the network.
 pub type Real = Parts<Docker, Front<Client>, Direct>;
@@ -27,14 +36,16 @@ pub(super) struct Built {
 }
 
 /// Makes the parts. Connects to nothing yet.
-pub(super) fn build(config: &Config, redactor: Redactor, clock: &Clock) -> Result<Built, Error> {
+pub(super) async fn build(
+    config: &Config,
+    redactor: Redactor,
+    clock: &Clock,
+) -> Result<Built, Error> {
     // Others pass through to their sockets and to nginx's folder; what is inside is closed.
     folder(&config.state_dir, 0o711)?;
     folder(&config.runtime_dir, 0o711)?;
     let lock_path = config.state_dir.join("lock");
-    let lock = fs::Lock::take(&lock_path).map_err(file("lock", &lock_path))?;
-    let locked = || Error::Locked { path: config.state_dir.display().to_string() };
-    let lock = lock.ok_or_else(locked)?;
+    let lock = lock(&lock_path).await?;
     let apps_dir = config.state_dir.join("apps");
     let apps = Store::open(&apps_dir).map_err(file("read", &apps_dir))?;
     let book = config.state_dir.join("network.json");
@@ -68,6 +79,20 @@ pub(super) fn build(config: &Config, redactor: Redactor, clock: &Clock) -> Resul
         stop: CancellationToken::new(),
     };
     Ok(Built { world: Arc::new(world), lock })
+}
+
+/// Takes the lock; waits a moment for an agent that is just ending.
+async fn lock(path: &Path) -> Result<fs::Lock, Error> {
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        if let Some(lock) = fs::Lock::take(path).map_err(file("lock", path))? {
+            return Ok(lock);
+        }
+        if deadline < Instant::now() {
+            return Err(Error::Locked { path: path.display().to_string() });
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn folder(path: &Path, mode: u32) -> Result<(), Error> {

@@ -107,7 +107,7 @@ impl Services {
     pub(super) fn routes(&self, world: &Arc<World<Real>>) -> Routes {
         let world = || Arc::clone(world);
         let deploys = || self.deploys.clone();
-        let node: Arc<dyn Node> = Arc::clone(&self.node) as Arc<dyn Node>;
+        let node: Arc<dyn Node> = Arc::<Who>::clone(&self.node);
         let mut routes = Routes::new(DeployServiceServer::new(DeployRpc::new(deploys(), world())))
             .add_service(AppServiceServer::new(AppRpc::new(deploys(), world())))
             .add_service(NodeServiceServer::new(NodeRpc::new(world(), node)))

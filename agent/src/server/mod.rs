@@ -72,7 +72,7 @@ pub async fn run(
     ready: impl FnOnce(),
 ) -> Result<(), Error> {
     let clock = Clock::system();
-    let build::Built { world, lock } = build::build(&config, redactor, &clock)?;
+    let build::Built { world, lock } = build::build(&config, redactor, &clock).await?;
     let deploys = Deploys::new(Arc::clone(&world));
     let records = world.apps.all();
     if let Err(problem) = world.outside.traffic.restore(&records).await {

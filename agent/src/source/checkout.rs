@@ -32,7 +32,10 @@ pub async fn fetch(
     let fetched = blocking(move || {
         let clear = || slipway_host::fs::remove_all(&request.into);
         clear().map_err(|it| write_failed(&it))?;
-        let mut tell = |it: Progress| drop(progress.try_send(it));
+        let mut tell = |it: Progress| {
+            // Nobody looks, or not often enough: the next one tells more.
+            let _told = progress.try_send(it).is_ok();
+        };
         let checkout = slipway_git::clone(&request, &mut tell, &stop)?;
         pack(&request.into, &limits, &checkout, &into)?;
         clear().map_err(|it| write_failed(&it))?;

@@ -7,6 +7,8 @@
 //! when it belongs to an app that has one: a lost record must not cost a running app.
 
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +24,7 @@ use crate::{
     app::{AppRecord, act},
     deploy::{
         Deploys, REPAIRED,
-        run::{Making, bring_up},
+        run::{Making, bring_up, keep_up},
     },
     world::{Outside, Traffic as _, World},
 };
@@ -76,7 +78,7 @@ async fn app<O: Outside>(
         return Ok(());
     }
     // Someone is at work here already.
-    let Ok(_claim) = deploys.claim(&record.key, REPAIRED) else { return Ok(()) };
+    let Some(_claim) = deploys.try_claim(&record.key, REPAIRED) else { return Ok(()) };
     // What was seen before may have been theirs.
     let Some(record) = world.apps.get(&record.key) else { return Ok(()) };
     for step in plan::plan(&record, &look(world, &record).await?) {
@@ -137,5 +139,5 @@ async fn make<O: Outside>(world: &World<O>, record: &AppRecord, name: &str) -> R
     };
     let container = making.container(world, (n, name, placed.address))?;
     bring_up(world, &container).await?;
-    Ok(())
+    Ok(keep_up(world, name).await?)
 }

@@ -5,6 +5,8 @@
 //! * `front`: the way in: nginx, and the traffic switch beneath it.
 //! * [`probe`]: asks a container whether it answers.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod front;
 pub mod names;
 pub mod outside;

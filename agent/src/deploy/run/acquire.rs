@@ -12,7 +12,7 @@ use slipway_host::{Secret, failpoint};
 use slipway_proto::{
     problem::{Kind, Problem},
     spec::{Build, DEFAULT_PORT, Login, Source},
-    value::{GitRef, GitUrl, ImageRef},
+    value::{GitRef, GitUrl, ImageRef, Port},
 };
 use tokio::sync::mpsc;
 
@@ -74,7 +74,7 @@ pub(super) async fn run<O: Outside>(
     let image = world.patiently(|| world.engine().image(found.id.as_str())).await;
     let image = image.map_err(engine_failed(phase))?;
     let exposed = image.config.tcp_ports.first().copied();
-    let port = deployment.spec.port.map_or_else(|| exposed.unwrap_or(DEFAULT_PORT), |it| it.get());
+    let port = deployment.spec.port.map_or_else(|| exposed.unwrap_or(DEFAULT_PORT), Port::get);
     let Found { id, git_commit, digest } = found;
     let image = Image { id: id.to_string(), port, git_commit, digest };
     failpoint!("agent.deploy.imaged.before");
@@ -107,9 +107,9 @@ fn source_path(deployment: &Deployment) -> PathBuf {
     deployment.dir.join("source")
 }
 
-fn guard<O: Outside>(world: &World<O>, size: u64, phase: Phase) -> Result<(), Failure> {
+fn guard<O: Outside>(world: &World<O>, size: u64) -> Result<(), Problem> {
     let paths = [world.state_dir.as_path(), world.settings.docker_root.as_path()];
-    disk::guard(paths, world.settings.min_free_bytes, size).map_err(failed(phase))
+    disk::guard(paths, world.settings.min_free_bytes, size)
 }
 
 /// Waits until the caller has sent the whole archive, and checks it.
@@ -130,7 +130,7 @@ async fn receive<O: Outside>(
     if spool.offset() < size {
         deployment.ordered(|it| it.complete).await;
     }
-    guard(world, size, phase)?;
+    guard(world, size).map_err(failed(phase))?;
     failpoint!("agent.deploy.received.before");
     spool.finish().await.map_err(failed(phase))?;
     deployment.mark(Mark::Received).await.map_err(journal_failed(phase))?;
@@ -153,7 +153,7 @@ async fn fetch<O: Outside>(
     token: Option<Secret<String>>,
 ) -> Result<(PathBuf, String), Failure> {
     let phase = Phase::Source;
-    guard(world, 0, phase)?;
+    guard(world, 0).map_err(failed(phase))?;
     let begun = deployment.recorder.begin(phase).await;
     let path = source_path(deployment);
     let settings = &world.settings;
@@ -205,10 +205,11 @@ async fn build_archive<O: Outside>(
         deployment.say(phase, format!("warning: {warning}")).await;
     }
     deployment.say(phase, &recipe.note).await;
-    guard(world, summary.unpacked_bytes, phase)?;
+    guard(world, summary.unpacked_bytes).map_err(failed(phase))?;
     let (stream, verdict) = context::stream(path, &world.settings.archive, &recipe);
     let (key, release) = (deployment.key(), deployment.opened.release);
-    let labels = world.names.labels(key, release, deployment.id());
+    // Only what does not change from release to release: each label is a step of the build.
+    let labels = world.names.app_labels(key);
     let mut request = BuildRequest::new(world.names.image(key, release), labels);
     request.dockerfile.clone_from(&recipe.dockerfile);
     request.limits = world.settings.build;
@@ -256,7 +257,7 @@ async fn pull<O: Outside>(
     login: Option<&Login>,
 ) -> Result<Found, Failure> {
     let phase = Phase::Source;
-    guard(world, 0, phase)?;
+    guard(world, 0).map_err(failed(phase))?;
     let begun = deployment.recorder.begin(phase).await;
     let credentials = login.map(|it| Credentials {
         username: it.username.clone(),

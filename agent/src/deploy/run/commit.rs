@@ -41,9 +41,13 @@ pub(super) async fn run<O: Outside>(
         moved.before.serving.as_ref().map_or(deployment.spec.stop_grace, |it| it.stop_grace);
     let mut cut = 0;
     let mut undoable = !recorded;
+    let mut begun = None;
     for step in plan::commit(number, &world.names.images(key), &moved) {
         if undoable && let Some(reason) = deployment.abort_reason() {
             return give_up(deployment, Halt::Interrupt(Interrupt::Aborted(reason))).await;
+        }
+        if begun.is_none() && !matches!(step, Step::Drain(_)) {
+            begun = Some(deployment.recorder.begin(Phase::Commit).await);
         }
         match step {
             Step::Drain(old) => cut = drain(world, deployment, old).await?,
@@ -68,6 +72,9 @@ pub(super) async fn run<O: Outside>(
             Step::Forget(old) => world.apps.remove_spec(key, old).await.map_err(again)?,
             _ => (),
         }
+    }
+    if let Some(begun) = begun {
+        deployment.recorder.done(begun).await;
     }
     failpoint!("agent.deploy.committed.before");
     let event = Event::Committed { cut_connections: cut };
@@ -100,7 +107,6 @@ async fn record<O: Outside>(
     deployment: &Deployment,
     release: Release,
 ) -> Result<(), Error> {
-    let begun = deployment.recorder.begin(Phase::Commit).await;
     let at = world.clock.now_micros();
     failpoint!("agent.deploy.record.before");
     let change = move |it: &mut AppRecord| {
@@ -110,9 +116,7 @@ async fn record<O: Outside>(
     world.apps.update(deployment.key(), change).await.map_err(again)?;
     failpoint!("agent.deploy.record.after");
     let sealed = world.apps.seal_spec(deployment.opened.release, &deployment.spec).await;
-    sealed.map_err(again)?;
-    deployment.recorder.done(begun).await;
-    Ok(())
+    sealed.map_err(again)
 }
 
 /// Takes a name from an image; the image goes with its last one.

@@ -19,7 +19,7 @@ mod start;
 mod switch;
 mod undo;
 
-pub(crate) use start::{Age, Check, Making, bring_up};
+pub(crate) use start::{Age, Check, Making, bring_up, keep_up};
 
 use std::time::Duration;
 
@@ -162,6 +162,7 @@ async fn give_up(deployment: &Deployment, halt: Halt) -> Result<(), Error> {
         return deployment.mark(Mark::Undoing).await;
     }
     let failure = deployment.redacted(failure);
+    deployment.recorder.broke(failure.phase).await;
     warn!(code = failure.code, phase = ?failure.phase, "{}", failure.message);
     deployment.announce(Event::Failed(failure), Mark::Undoing).await
 }

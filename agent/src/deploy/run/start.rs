@@ -173,7 +173,7 @@ async fn make<O: Outside>(
         match bring_up(world, &spec).await {
             Ok(id) => return Ok(Placed { name: name.to_owned(), id, address }),
             Err(slipway_engine::Error::AddressTaken { .. }) if taken.len() < 4 => {
-                taken.push(address)
+                taken.push(address);
             }
             // Made by an earlier attempt, when something was different.
             Err(slipway_engine::Error::Taken { .. }) if taken.is_empty() => (),
@@ -200,6 +200,17 @@ pub(crate) async fn bring_up<O: Outside>(
     world.patiently(|| world.engine().start(&spec.name)).await?;
     failpoint!("agent.deploy.start.after");
     Ok(id)
+}
+
+/// From now on Docker starts the container again whenever it ends, and after a reboot.
+pub(crate) async fn keep_up<O: Outside>(
+    world: &World<O>,
+    name: &str,
+) -> slipway_engine::Result<()> {
+    failpoint!("agent.deploy.keep-up.before");
+    world.patiently(|| world.engine().set_restart(name, Restart::UnlessStopped)).await?;
+    failpoint!("agent.deploy.keep-up.after");
+    Ok(())
 }
 
 /// What a release's containers are made of.
@@ -252,7 +263,8 @@ impl Making<'_> {
                 cpu_millis: spec.resources.cpu_millis.or(defaults.cpu_millis),
                 pids: spec.resources.pids.unwrap_or(defaults.pids),
             },
-            restart: Restart::UnlessStopped,
+            // Until it was healthy once: so it is seen how it ended, and not that it was started again.
+            restart: Restart::Never,
             stop_grace: spec.stop_grace,
         })
     }
@@ -278,6 +290,9 @@ impl Started {
                 let failure = Failure::new(problem, Phase::Health);
                 return Err(post_mortem(world, &placed.name, failure).await);
             }
+        }
+        for placed in &self.containers {
+            keep_up(world, &placed.name).await.map_err(engine_failed(Phase::Health))?;
         }
         deployment.recorder.done(begun).await;
         Ok(Healthy(self))
