@@ -130,9 +130,10 @@ impl Apps {
         let done = Done { success: success && noted.is_ok(), error, servers, release: 0 };
         run.finish(done).await.map(drop).map_err(interrupted)?;
         noted?;
-        match success {
-            true => info!(app = %found.app.name, action = act.word(), "done"),
-            false => warn!(app = %found.app.name, action = act.word(), "not done everywhere"),
+        if success {
+            info!(app = %found.app.name, action = act.word(), "done");
+        } else {
+            warn!(app = %found.app.name, action = act.word(), "not done everywhere");
         }
         Ok(outcomes)
     }

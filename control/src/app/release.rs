@@ -99,26 +99,12 @@ impl Apps {
             0 => served.find(|it| it.number < serving),
             _ => served.find(|it| it.number == number),
         };
-        let release = found.ok_or_else(|| match number {
-            0 => Problem::new(
-                Kind::Conflict,
-                "SW-RELEASE-MISSING",
-                "there is no release before the serving one",
-            ),
-            _ => {
-                let message = format!("there is no release {number} that ever served");
-                Problem::new(Kind::NotFound, "SW-RELEASE-MISSING", message)
-                    .hint("list them with `slipway releases`")
-            }
-        })?;
+        let release = found.ok_or_else(|| none(number))?;
         if release.number == serving {
             let message = format!("release {serving} serves already");
             return Err(Problem::new(Kind::Conflict, "SW-RELEASE-SERVING", message));
         }
-        match release.kept {
-            true => Ok(release),
-            false => Err(gone(release.number)),
-        }
+        if release.kept { Ok(release) } else { Err(gone(release.number)) }
     }
 
     /// Numbers of the releases that every server that answers has kept. None: no server answers.
@@ -147,6 +133,16 @@ pub enum Check {
     Only,
     /// Do it.
     AndDo,
+}
+
+fn none(number: i64) -> Problem {
+    if number == 0 {
+        let message = "there is no release before the serving one";
+        return Problem::new(Kind::Conflict, "SW-RELEASE-MISSING", message);
+    }
+    let message = format!("there is no release {number} that ever served");
+    Problem::new(Kind::NotFound, "SW-RELEASE-MISSING", message)
+        .hint("list them with `slipway releases`")
 }
 
 fn gone(number: i64) -> Problem {

@@ -88,8 +88,12 @@ impl Layer {
             public_url: self.public_url.as_deref().map(public_url).transpose()?,
             master_key,
             do_api_url: do_api_url(self.do_api_url.as_deref())?,
-            do_token: token("DO_API_TOKEN", &self.do_token, self.do_token_file.as_deref())?,
-            git_token: token("GITHUB_TOKEN", &self.git_token, self.git_token_file.as_deref())?,
+            do_token: token("DO_API_TOKEN", self.do_token.as_ref(), self.do_token_file.as_deref())?,
+            git_token: token(
+                "GITHUB_TOKEN",
+                self.git_token.as_ref(),
+                self.git_token_file.as_deref(),
+            )?,
             droplet: Droplet {
                 region: self.droplet_region.unwrap_or_else(|| "lon1".to_owned()),
                 size: self.droplet_size.unwrap_or_else(|| "s-1vcpu-1gb".to_owned()),
@@ -166,7 +170,7 @@ fn do_api_url(text: Option<&str>) -> Result<Url, Error> {
 
 fn token(
     name: &'static str,
-    value: &Option<Secret<String>>,
+    value: Option<&Secret<String>>,
     file: Option<&Path>,
 ) -> Result<Option<Secret<String>>, Error> {
     let text = match (value, file) {

@@ -51,7 +51,7 @@ pub struct Layer {
     /// File of the master key, 32 bytes [default: made in the state folder]
     #[arg(long, value_name = "FILE")]
     pub master_key_file: Option<PathBuf>,
-    /// Base URL of DigitalOcean's API [default: https://api.digitalocean.com]
+    /// Base URL of DigitalOcean's API [default: `https://api.digitalocean.com`]
     #[arg(long, value_name = "URL")]
     pub do_api_url: Option<String>,
     /// Time in which a new server has to phone home [default: 10m]

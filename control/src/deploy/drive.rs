@@ -383,7 +383,7 @@ async fn feed(
         match &wanted {
             Want::Prepare => (),
             Want::Activate => {
-                parts.extend((!activated).then_some(Part::Activate(wire::Activate {})))
+                parts.extend((!activated).then_some(Part::Activate(wire::Activate {})));
             }
             Want::Commit => {
                 parts.extend((!activated).then_some(Part::Activate(wire::Activate {})));

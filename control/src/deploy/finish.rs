@@ -50,9 +50,10 @@ pub(super) async fn finish(
     }
     let state = verdict.state();
     let success = state == DeploymentState::Succeeded;
-    let release = match success {
-        true => deployment.release,
-        false => run.check("read the app", run.system().app(deployment.app_id).await)?.release,
+    let release = if success {
+        deployment.release
+    } else {
+        run.check("read the app", run.system().app(deployment.app_id).await)?.release
     };
     let outcomes: Vec<_> =
         verdict.servers.iter().map(|(it, reached)| outcome(it, reached)).collect();

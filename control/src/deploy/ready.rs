@@ -60,9 +60,10 @@ impl Rollout {
         if let Err(failure) = self.lock(run, deployment).await? {
             return Ok(Err(failure));
         }
-        let state = match run.has_finished("abort") {
-            true => DeploymentState::Undoing,
-            false => DeploymentState::Running,
+        let state = if run.has_finished("abort") {
+            DeploymentState::Undoing
+        } else {
+            DeploymentState::Running
         };
         let set = run.system().set_deployment_state(run.id(), run.epoch(), state).await;
         run.check("note the deployment's state", set)?;

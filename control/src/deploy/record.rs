@@ -72,14 +72,12 @@ fn together(events: impl Iterator<Item = NewEvent>) -> Vec<NewEvent> {
             {
                 message.push('\n');
                 message.push_str(line);
-                continue;
             }
             (
                 Some(EventBody::Progress { current, total, unit, item }),
                 EventBody::Progress { current: c, total: t, unit: u, item: i },
             ) if unit == u && item == i => {
                 (*current, *total) = (*c, *t);
-                continue;
             }
             _ => out.push(event),
         }

@@ -100,7 +100,7 @@ impl Deployments {
         let (source, mut detail) = (source_kind(&checked), checked.source.detail());
         if upload.is_some() {
             // Known once it has arrived.
-            detail = "archive".to_owned();
+            "archive".clone_into(&mut detail);
         }
         if let Some(BackTo { release, .. }) = back_to {
             detail = format!("release {release} ({detail})");

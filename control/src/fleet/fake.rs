@@ -307,10 +307,8 @@ fn begin(state: &mut State, start: wire::Start) -> Result<(), Problem> {
         return Err(Problem::new(Kind::Fenced, "SW-STALE-EPOCH", "an older epoch"));
     }
     *epoch = start.epoch;
-    let archive = match start.spec.as_ref().unwrap().source.as_ref().unwrap().kind {
-        Some(Source::Archive(_)) => true,
-        _ => false,
-    };
+    let source = start.spec.as_ref().unwrap().source.as_ref().unwrap();
+    let archive = matches!(source.kind, Some(Source::Archive(_)));
     let found = state.deployments.iter_mut().find(|it| it.start.deploy_id == start.deploy_id);
     if let Some(it) = found {
         it.streams += 1;

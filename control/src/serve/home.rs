@@ -3,12 +3,17 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use slipway_host::fs::{Lock, make_dir, read_limited, replace};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Error;
+
+/// Time between two tries to take the folder.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The state folder, held by this process alone.
 #[derive(Debug)]
@@ -19,14 +24,22 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Makes the folder if need be, and takes it.
-    pub(crate) fn take(dir: &Path) -> Result<Self, Error> {
+    /// Makes the folder if need be, and takes it. A process that was killed a moment ago may still
+    /// have it, hence the `patience`.
+    pub(crate) async fn take(dir: &Path, patience: Duration) -> Result<Self, Error> {
         let failed = |path: PathBuf| move |source: io::Error| Error::Home { path, source };
         make_dir(dir, 0o700).map_err(failed(dir.to_owned()))?;
         let path = dir.join("lock");
-        let lock = Lock::take(&path)
-            .map_err(failed(path))?
-            .ok_or_else(|| Error::Taken { path: dir.to_owned() })?;
+        let until = Instant::now() + patience;
+        let lock = loop {
+            match Lock::take(&path).map_err(failed(path.clone()))? {
+                Some(lock) => break lock,
+                None if until <= Instant::now() => {
+                    return Err(Error::Taken { path: dir.to_owned() });
+                }
+                None => tokio::time::sleep(AGAIN).await,
+            }
+        };
         let path = dir.join("replica-id");
         let replica = replica(&path).map_err(failed(path.clone()))?;
         Ok(Self { _lock: lock, replica })
@@ -50,21 +63,35 @@ fn replica(path: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_process_has_the_folder_and_the_replica_keeps_its_name() {
+    const AT_ONCE: Duration = Duration::ZERO;
+
+    #[tokio::test]
+    async fn one_process_has_the_folder_and_the_replica_keeps_its_name() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("state");
-        let home = Home::take(&dir).unwrap();
-        assert!(matches!(Home::take(&dir), Err(Error::Taken { .. })));
+        let home = Home::take(&dir, AT_ONCE).await.unwrap();
+        assert!(matches!(Home::take(&dir, AT_ONCE).await, Err(Error::Taken { .. })));
         let replica = home.replica.clone();
         drop(home);
-        assert_eq!(Home::take(&dir).unwrap().replica, replica);
+        assert_eq!(Home::take(&dir, AT_ONCE).await.unwrap().replica, replica);
     }
 
-    #[test]
-    fn a_broken_name_is_not_replaced_in_silence() {
+    #[tokio::test]
+    async fn a_folder_that_a_dying_process_lets_go_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let dying = Home::take(dir.path(), AT_ONCE).await.unwrap();
+        let next = Home::take(dir.path(), Duration::from_secs(20));
+        let (next, ()) = tokio::join!(next, async {
+            tokio::task::yield_now().await;
+            drop(dying);
+        });
+        next.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_broken_name_is_not_replaced_in_silence() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("replica-id"), "garbage").unwrap();
-        assert!(matches!(Home::take(dir.path()), Err(Error::Home { .. })));
+        assert!(matches!(Home::take(dir.path(), AT_ONCE).await, Err(Error::Home { .. })));
     }
 }

@@ -63,6 +63,8 @@ const AT_ONCE: usize = 256;
 const GRACE: Duration = Duration::from_secs(1);
 /// What connections get to finish in.
 const DRAIN: Duration = Duration::from_secs(5);
+/// What a killed process gets to let go of the state folder.
+const DYING: Duration = Duration::from_secs(3);
 /// After this a stop waits for nothing more.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -172,7 +174,7 @@ struct Parts {
 /// # Errors
 /// It did not start.
 pub async fn start(config: Config, stop: CancellationToken) -> Result<Running, Error> {
-    let home = Home::take(&config.data_dir)?;
+    let home = Home::take(&config.data_dir, DYING).await?;
     let figures = figures::recorder().map_err(Error::Figures)?;
     let tasks = TaskTracker::new();
     let parts = assemble(&config, &home.replica, &tasks, &stop).await?;

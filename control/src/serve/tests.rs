@@ -111,7 +111,7 @@ async fn the_agents_key_follows_the_digitalocean_token_of_the_first_user() {
         let mut config = config(dir.path());
         config.do_token = token.map(|it| Secret::new(it.to_owned()));
         let stop = CancellationToken::new();
-        let home = Home::take(&config.data_dir).unwrap();
+        let home = Home::take(&config.data_dir, Duration::ZERO).await.unwrap();
         let parts = assemble(&config, &home.replica, &TaskTracker::new(), &stop).await.unwrap();
         let users = parts.store.system().users().await.unwrap();
         let user = users.first().unwrap().id.to_string();

@@ -1,5 +1,7 @@
 //! What belongs to another user looks exactly like what does not exist, in every method.
 
+use std::sync::Arc;
+
 use slipway_proto::{
     control::v1::{
         self as wire, app_service_server::AppService as _,
@@ -43,7 +45,7 @@ async fn surface(control: &Control) -> Surface {
     let servers = Servers::new(
         control.store.clone(),
         control.agents.clone(),
-        control.keys.clone(),
+        Arc::clone(&control.keys),
         authority,
         std::time::Duration::from_secs(60),
     );
@@ -70,7 +72,7 @@ fn by<T>(user: &User, message: T) -> Request<T> {
     request
 }
 
-/// Checks that both answers are the same NOT_FOUND.
+/// Checks that both answers are the same `NOT_FOUND`.
 fn same<T>(
     method: &str,
     foreign: Result<Response<T>, Status>,
@@ -85,6 +87,7 @@ fn same<T>(
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one entry for each method of the contract")]
 fn another_users_things_look_like_none_in_every_method() {
     let world = World::new();
     world.live(async |control| {
