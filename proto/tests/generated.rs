@@ -1,6 +1,6 @@
 //! The committed code is what the protos say. `SLIPWAY_UPDATE=1 cargo test -p slipway-proto`
 //! writes it anew.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
