@@ -85,7 +85,7 @@ pub(super) async fn run<O: Outside>(
 }
 
 /// Removes what only the build needed.
-async fn discard(deployment: &Deployment) {
+pub(super) async fn discard(deployment: &Deployment) {
     let paths = [source_path(deployment), deployment.dir.join("checkout")];
     let work = move || {
         for path in paths {

@@ -16,7 +16,7 @@ use super::{
         plan::{self, Halfway, Step},
         record::Mark,
     },
-    again, commit, start,
+    acquire, again, commit, start,
 };
 use crate::{
     app::AppRecord,
@@ -51,6 +51,8 @@ pub(super) async fn run<O: Outside>(
         one(world, deployment, &halfway.record, step).await?;
         failpoint!("agent.deploy.undo.after");
     }
+    // An archive may be as large as the disk guard lets it be; the journal alone is remembered.
+    acquire::discard(deployment).await;
     deployment.recorder.done(begun).await;
     failpoint!("agent.deploy.undone.before");
     deployment.announce(Event::Undone, Mark::Undone).await?;

@@ -319,4 +319,8 @@ async fn an_archive_that_is_not_whole_or_not_the_announced_one_is_not_built() {
     let events = to_end(&mut feed).await;
     assert_eq!(failure(&events).code, "SW-ARCHIVE-DIGEST");
     assert!(!machine.docker.calls().iter().any(|it| it.starts_with("build")));
+    for release in [1, 2] {
+        let left = journal(machine.dir.path(), release).with_file_name("source");
+        assert!(!left.exists(), "the archive of an undone deployment stays on the disk");
+    }
 }
