@@ -154,21 +154,25 @@ impl System {
     /// Records authorities with their sealed keys, if there are none yet; returns those that are
     /// kept, which are another replica's when that came first.
     pub async fn add_authorities(&self, new: &[(Ca, Sealed)]) -> Result<Vec<Ca>, Error> {
+        match self.add_if_none(new).await {
+            // Another replica's first start came between our look and our insert.
+            Err(error) if error.is_unique_violation() => (),
+            other => other?,
+        }
+        self.authorities().await
+    }
+
+    async fn add_if_none(&self, new: &[(Ca, Sealed)]) -> Result<(), Error> {
         const ANY: &str = "select 1 as one from ca where state = 'active' limit 1";
         let mut tx = self.db().begin().await?;
         let any: Option<(i32,)> = tx.optional(query("look for authorities", ANY)).await?;
-        if any.is_none() {
-            for (ca, key) in new {
-                self.insert_ca(&mut tx, ca, key).await?;
-            }
-            match tx.commit().await {
-                Err(error) if error.is_unique_violation() => (),
-                other => other?,
-            }
-        } else {
-            drop(tx);
+        if any.is_some() {
+            return Ok(());
         }
-        self.authorities().await
+        for (ca, key) in new {
+            self.insert_ca(&mut tx, ca, key).await?;
+        }
+        tx.commit().await
     }
 
     /// Puts an authority in the place of the active one of its role, which stays on record.
