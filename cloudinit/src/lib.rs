@@ -1,6 +1,6 @@
 //! First-boot text for machines, from typed values. Pure: no file, no clock, no network.
 //!
-//! * [`server`]: the `user_data` of a server that comes from our snapshot.
+//! * [`mod@server`]: the `user_data` of a server that comes from our snapshot.
 //!
 //! cloud-init reads YAML, and JSON is YAML; writing JSON with serde leaves no quoting to get wrong.
 

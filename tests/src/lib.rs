@@ -8,7 +8,7 @@
 //! * [`process`]: programs in the background, with their logs, that end with their handle.
 //! * [`lab`]: a control plane, an agent and a traffic switch of their own, driven through `slipway`.
 //! * [`load`]: requests in closed and paced loops, each outcome counted.
-//! * [`bench`]: interleaved rounds, medians, the table and the JSON.
+//! * [`mod@bench`]: interleaved rounds, medians, the table and the JSON.
 //! * [`demo`]: `make demo`.
 
 pub mod base;

@@ -7,7 +7,7 @@
 //!   that go in and come out.
 //! * [`label`]: the labels by which our objects are found.
 //! * [`docker`]: the real one.
-//! * [`fake`]: the one for tests (feature `fake`).
+//! * `fake`: the one for tests (feature `fake`).
 //!
 //! It spawns no tasks: a stream or a future does its work while it is polled, and dropping it ends
 //! the work.

@@ -6,7 +6,7 @@
 //! * [`fs`]: files that are whole after a power cut.
 //! * [`settings`]: settings files that say where they are wrong.
 //! * [`exec`]: other programs, by argument list, with a deadline and bounded output.
-//! * [`failpoint`]: places where a test can kill the process.
+//! * [`mod@failpoint`]: places where a test can kill the process.
 //! * [`redact`]: takes secrets out of text, before every sink.
 //! * [`telemetry`]: logs, to a terminal, as JSON, or to the journal.
 //! * [`stats`]: load, memory, disk.

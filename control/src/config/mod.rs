@@ -1,7 +1,7 @@
 //! The settings of `slipway serve`, in layers: flags over environment over file over defaults.
 //!
 //! * [`layer`]: one layer, all of it optional, and how one lies over another.
-//! * [`file`]: the file's layer; an unknown key is refused with its line and the nearest known one.
+//! * [`mod@file`]: the file's layer; an unknown key is refused with its line and the nearest known one.
 //! * [`check`]: from the layers to a complete, checked [`Config`].
 //!
 //! Nothing else in the control plane reads the environment.

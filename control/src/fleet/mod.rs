@@ -4,7 +4,7 @@
 //!   deadline; the caller decides whether to try again, from [`Problem::kind`].
 //! * [`dial`]: how an agent is reached: [`Dial`], over mutual TLS, or a fake within the process.
 //! * [`fan`]: the same thing on many servers, every outcome kept.
-//! * [`fake`]: agents that live in the tests' process and speak the real services.
+//! * `fake`: agents that live in the tests' process and speak the real services.
 //!
 //! A link speaks gRPC over a [`Pipe`], which is all that differs between a real agent and a fake, so
 //! that tests go through the same encoding, deadlines and endings as the real thing.

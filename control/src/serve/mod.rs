@@ -8,7 +8,7 @@
 //! says to come back, sessions are closed, operations are left to their journal, the store is closed.
 //!
 //! Tasks, all on one tracker: the gRPC listener, the HTTP listener, the runner, the renewal of our own
-//! certificate, and the loops of [`tasks`](crate::tasks).
+//! certificate, and the loops of [`crate::tasks`].
 //!
 //! * [`home`]: the state folder.
 //! * [`first`]: what the first start makes.

@@ -1,6 +1,6 @@
 //! How the agent drives the switch.
 //!
-//! * [`Switch`]: what the agent needs, as a trait; [`fake`] for its tests.
+//! * [`Switch`]: what the agent needs, as a trait; `fake` for its tests.
 //! * [`client`]: the real one, over the control socket.
 //! * [`wire`]: the JSON that goes over it.
 //! * `serve`: the side that answers. Small HTTP/1.1, so that `curl --unix-socket` can look:

@@ -3,7 +3,7 @@
 //! * [`headers`]: which headers end here.
 //! * [`upstream`]: which container, which connection, and when to try again.
 //! * [`body`]: bodies on their way through.
-//! * [`tunnel`]: what becomes of a connection that changes its protocol.
+//! * [`mod@tunnel`]: what becomes of a connection that changes its protocol.
 //! * [`answer`]: what the switch says itself.
 
 pub(crate) mod answer;

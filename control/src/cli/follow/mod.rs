@@ -4,7 +4,7 @@
 //! Ctrl-C asks the deployment to stop and to put everything back, and waits until it has; the second
 //! leaves it to itself.
 //!
-//! * [`show`]: what one event looks like: bars on a terminal, lines elsewhere, frames for programs.
+//! * [`mod@show`]: what one event looks like: bars on a terminal, lines elsewhere, frames for programs.
 
 mod frames;
 mod lines;

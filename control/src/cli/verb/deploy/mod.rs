@@ -1,7 +1,7 @@
 //! `slipway deploy`: flags to a request, the source on its way, events until the end.
 //!
 //! * [`args`]: the flags.
-//! * [`env`]: variables and secrets.
+//! * [`mod@env`]: variables and secrets.
 //! * [`spec`]: the message that starts it.
 //! * [`upload`]: the source.
 
