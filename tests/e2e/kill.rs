@@ -26,16 +26,19 @@ async fn points(lab: &Lab, part: Part, deploy: &[&str]) -> BTreeSet<String> {
 
 /// Waits until the part works, or has met its failpoint while it started and was brought back.
 async fn settle(lab: &Lab, process: &mut Process) {
+    let mut said = None;
     for _ in 0..300 {
         if process.ended(Duration::from_millis(100)).await.is_ok() {
             return lab.up().await.unwrap();
         }
-        let said = lab.slipway(&["server", "health", "--json"]).await.unwrap();
-        if said.done().is_ok() {
+        let answer = lab.slipway(&["server", "health", "--json"]).await.unwrap();
+        if answer.done().is_ok() {
             return;
         }
+        said = Some(answer);
     }
-    panic!("it is neither ready nor dead\n{}", lab.logs());
+    // Neither ready nor dead: this fails with what it said last.
+    said.unwrap().done().unwrap();
 }
 
 fn lines(path: &Path) -> BTreeSet<String> {

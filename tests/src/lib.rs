@@ -25,6 +25,7 @@ pub mod sample;
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, Result};
@@ -35,10 +36,19 @@ pub fn workspace() -> PathBuf {
     own.parent().map(PathBuf::from).unwrap_or(own)
 }
 
-/// A loopback address that nobody listens on right now.
+/// A loopback address that nobody listens on right now, and that no client is given meanwhile: it lies
+/// below the ports that the kernel gives to connections (32768 and up).
 pub fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("look for a free port")?;
-    listener.local_addr().context("ask for the address")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..1_000 {
+        // Each process begins elsewhere, and each call goes on.
+        let step = std::process::id().wrapping_mul(61) + NEXT.fetch_add(1, Ordering::Relaxed) * 7;
+        let port = 12_000 + u16::try_from(step % 7_000).context("a port fits")?;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+        }
+    }
+    anyhow::bail!("there is no free port between 12000 and 19000")
 }
 
 /// An HTTP client that goes nowhere by itself: no proxy, and a TLS provider that it insists on.
